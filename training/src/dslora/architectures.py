@@ -1,0 +1,112 @@
+"""What the package knows of model architectures: which projections to adapt, how to name and pool them."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from dslora.errors import DsLoraError
+
+Pooling = Literal["mean", "last"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row of the table, by transformers' ``model_type``.
+
+    Attributes:
+        targets: Suffixes of the query and value projections' names.
+        pooling: Hidden state that the head reads: ``mean`` over real tokens, or the ``last`` real token.
+    """
+
+    targets: tuple[str, ...]
+    pooling: Pooling
+
+
+_ENCODER = Architecture(("query", "value"), "mean")
+_DECODER = Architecture(("q_proj", "v_proj"), "last")
+
+ARCHITECTURES: dict[str, Architecture] = {
+    **dict.fromkeys(
+        ("bert", "roberta", "xlm-roberta", "camembert", "electra", "xlm-roberta-xl", "roberta-prelayernorm"), _ENCODER
+    ),
+    "distilbert": Architecture(("q_lin", "v_lin"), "mean"),
+    "mpnet": Architecture(("attn.q", "attn.v"), "mean"),
+    "deberta-v2": Architecture(("query_proj", "value_proj"), "mean"),
+    **dict.fromkeys(
+        (
+            "llama",
+            "mistral",
+            "mixtral",
+            "qwen2",
+            "qwen3",
+            "gemma",
+            "gemma2",
+            "gemma3_text",
+            "olmo2",
+            "smollm3",
+            "cohere",
+            "starcoder2",
+            "phi",
+            "opt",
+        ),
+        _DECODER,
+    ),
+}
+
+# Families whose projections are one matrix: a gate of query alone would need slices of it.
+FUSED: dict[str, str] = {"modernbert": "Wqkv", "phi3": "qkv_proj", "gpt2": "c_attn", "gpt_neox": "query_key_value"}
+
+_CANONICAL = {
+    "query": ("query", "q_lin", "q_proj", "query_proj", "q"),
+    "key": ("key", "k_lin", "k_proj", "key_proj", "k"),
+    "value": ("value", "v_lin", "v_proj", "value_proj", "v"),
+    "qkv": ("Wqkv", "qkv_proj", "c_attn", "query_key_value", "in_proj"),
+    "output": ("out_lin", "o_proj", "o", "Wo"),
+    "up": ("up_proj", "lin1"),
+    "gate": ("gate_proj",),
+    "down": ("down_proj", "lin2"),
+}
+_NAME_OF = {name: canonical for canonical, names in _CANONICAL.items() for name in names}
+
+
+def default_target_modules(model_type: str) -> tuple[str, ...]:
+    """Name suffixes of the query and value projections of a family.
+
+    Raises:
+        DsLoraError: The family is not in the table, or has one fused projection.
+    """
+    return architecture(model_type).targets
+
+
+def architecture(model_type: str) -> Architecture:
+    """The table's row of a ``model_type``.
+
+    Raises:
+        DsLoraError: The family is not in the table, or has one fused projection.
+    """
+    row = ARCHITECTURES.get(model_type)
+    if row is not None:
+        return row
+    if model_type in FUSED:
+        raise DsLoraError(
+            f"Model type {model_type!r} computes query, key and value in one matrix ({FUSED[model_type]}), which has "
+            "no query and value projection to adapt. Choose another base model, or name target modules."
+        )
+    raise DsLoraError(
+        f"Model type {model_type!r} has no default target modules. Name them (--target-modules), or use one of: "
+        f"{', '.join(sorted(ARCHITECTURES))}."
+    )
+
+
+def canonical_module(path: str) -> tuple[int, str]:
+    """``encoder.layer.3.attention.self.query`` -> ``(3, "query")``: what manifests and answers call a module.
+
+    The layer is the first number in the path; 0 where there is none. A projection that the table does not
+    know keeps its own last name.
+    """
+    number = re.search(r"(?:^|\.)(\d+)(?:\.|$)", path)
+    last = path.rsplit(".", 1)[-1]
+    if last == "dense":
+        # BERT's names: attention.output.dense, intermediate.dense, output.dense.
+        last = "output" if "attention.output" in path else ("up" if "intermediate" in path else "down")
+    return int(number.group(1)) if number else 0, _NAME_OF.get(last, last)

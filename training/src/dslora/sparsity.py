@@ -1,0 +1,162 @@
+"""L1 on the low-rank matrices A and B: as a loss term, or as a proximal step that leaves exact zeros.
+
+Paper: ``L = CE + lambda * sum(|A|_1 + |B|_1)`` (Dynamic Sparse LoRA, Symmetry 2025, 17(7), 1076).
+
+How lambda enters under Adam
+----------------------------
+Adam divides a gradient by its own size, so it moves every element by about the learning rate at each step,
+however small the gradient. Two things follow.
+
+- The loss term (``kind="loss"``) adds ``lambda * sign(p)`` to the gradient *before* that division. It leaves
+  small values, never zeros, and its strength against the data term is not under control: where the data
+  gradient is small the penalty decides, whatever lambda is.
+- The textbook proximal step with threshold ``lr * lambda`` and a small lambda does nothing: an element that
+  was set to zero is lifted off again by about ``lr`` at the next step.
+
+The formulation here (``kind="proximal"``, the default) is decoupled, as AdamW's weight decay is: after the
+optimizer's step every element of A and B is soft-thresholded by ``lr * lambda``. An element then rests at
+zero while ``|m / sqrt(v)| < lambda``, where m and v are Adam's averages of its gradient and squared
+gradient. That ratio lies between 0 and about 1: near 1 when the gradient keeps its sign, near 0 when it is
+noise. So **lambda is a signal-to-noise threshold with the usable range 0 to 1**: an element is kept when the
+direction in which the data push it is more consistent than lambda. 0.1 hardly removes anything, 0.3 to 0.6
+removes about half or more, 1 removes everything. The learning rate does not enter, so a schedule changes
+nothing about which elements survive.
+
+The step is ``sign(p) * max(|p| - t, 0)``, applied once to the value before it. (Testing the already shrunk
+value again would zero everything below ``2 t``.)
+
+Shrinkage starts after a warm-up, when A and B hold something to judge, and ends before the last phase, in
+which the surviving elements are trained without it (debiasing: L1 also shrinks what it keeps) and the zeros
+stay zeros.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dslora.architectures import canonical_module
+from dslora.errors import DsLoraError
+
+L1Kind = Literal["loss", "proximal"]
+
+
+@dataclass(frozen=True)
+class L1Settings:
+    """When and how A and B are penalised.
+
+    Attributes:
+        kind: ``proximal`` (exact zeros) or ``loss`` (the paper's term).
+        strength: lambda. Proximal: signal-to-noise threshold in [0, 1). Loss: the paper's factor.
+        warmup: Share of training before the penalty starts.
+        debias: Share of training at the end without the penalty, zeros kept. Proximal only.
+    """
+
+    kind: L1Kind = "proximal"
+    strength: float = 0.3
+    warmup: float = 0.25
+    debias: float = 0.35
+
+    def __post_init__(self) -> None:
+        if self.strength < 0:
+            raise DsLoraError(f"L1 lambda is {self.strength}; expected 0 or more.")
+        if self.kind == "proximal" and self.strength >= 1:
+            raise DsLoraError(
+                f"L1 lambda is {self.strength}; under the proximal step it is a signal-to-noise threshold and must "
+                "be below 1 (0.2 to 0.6 is the useful range). Lower it, or use --l1-kind loss."
+            )
+        if min(self.warmup, self.debias) < 0 or self.warmup + self.debias > 1:
+            raise DsLoraError(
+                f"L1 warm-up {self.warmup} and debiasing {self.debias} are shares of training: "
+                "each at least 0, together at most 1."
+            )
+
+
+def low_rank_parameters(model: nn.Module) -> list[Tensor]:
+    """The weights A ``[r, d_in]`` and B ``[d_out, r]`` of every adapted module."""
+    return [p for name, p in model.named_parameters() if (".lora_A." in name or ".lora_B." in name)]
+
+
+def l1_norm(parameters: Iterable[Tensor]) -> Tensor:
+    """``sum |p|_1``, a scalar."""
+    return torch.stack([p.abs().sum() for p in parameters]).sum()
+
+
+@torch.no_grad()
+def soft_threshold_(parameters: list[Tensor], threshold: float) -> None:
+    """In place: ``sign(p) * max(|p| - threshold, 0)``, written as ``p - clamp(p, -t, t)``."""
+    clamped = torch._foreach_clamp_max(parameters, threshold)
+    torch._foreach_clamp_min_(clamped, -threshold)
+    torch._foreach_sub_(parameters, clamped)
+
+
+class L1Schedule:
+    """Applies the penalty over a training of ``total_steps`` optimizer steps.
+
+    Stateless but for the mask of zeros in the debiasing phase, which the parameters themselves hold: a zero
+    at its start stays one. A resumed run therefore goes on as the uninterrupted one.
+    """
+
+    def __init__(self, settings: L1Settings, parameters: list[Tensor], total_steps: int) -> None:
+        self.settings = settings
+        self.parameters = parameters
+        self.start = round(settings.warmup * total_steps)
+        self.stop = total_steps - (round(settings.debias * total_steps) if settings.kind == "proximal" else 0)
+        self._zeros: list[Tensor] | None = None
+
+    def loss_term(self, step: int) -> Tensor | None:
+        """The paper's penalty at optimizer step ``step`` (from 0), or None when there is none."""
+        if self.settings.kind != "loss" or self.settings.strength == 0 or step < self.start:
+            return None
+        return self.settings.strength * l1_norm(self.parameters)
+
+    @torch.no_grad()
+    def after_step(self, step: int, learning_rate: float) -> None:
+        """To be called after optimizer step ``step`` (from 0) with the learning rate that it used."""
+        if self.settings.kind != "proximal" or self.settings.strength == 0 or step < self.start:
+            return
+        if step < self.stop:
+            soft_threshold_(self.parameters, learning_rate * self.settings.strength)
+            return
+        if self._zeros is None:
+            raise RuntimeError("before_step was not called")
+        for parameter, zeros in zip(self.parameters, self._zeros, strict=True):
+            parameter.masked_fill_(zeros, 0.0)
+
+    @torch.no_grad()
+    def before_step(self, step: int) -> None:
+        """To be called before optimizer step ``step``: remembers which elements are zero while debiasing."""
+        if self.settings.kind == "proximal" and self.settings.strength > 0 and step >= self.stop and self._zeros is None:
+            self._zeros = [parameter == 0 for parameter in self.parameters]
+
+
+@dataclass(frozen=True)
+class ModuleSparsity:
+    """What is left of one adapted module. Ranks count rows of A and columns of B that are both not all zero."""
+
+    layer: int
+    module: str
+    rank: int
+    surviving_rank: int
+    zeros: float
+
+
+@torch.no_grad()
+def measure_sparsity(model: nn.Module) -> tuple[float, list[ModuleSparsity]]:
+    """Share of exact zeros in all A and B, and each module's own share and surviving rank."""
+    weights = {name: p for name, p in model.named_parameters() if ".lora_A." in name or ".lora_B." in name}
+    modules = []
+    zeros = total = 0
+    for name, a in weights.items():
+        if ".lora_A." not in name:
+            continue
+        b = weights[name.replace(".lora_A.", ".lora_B.")]
+        alive = (a != 0).any(dim=1) & (b != 0).any(dim=0)
+        dead = int((a == 0).sum() + (b == 0).sum())
+        zeros += dead
+        total += a.numel() + b.numel()
+        layer, module = canonical_module(name.split(".lora_A.")[0])
+        modules.append(ModuleSparsity(layer, module, a.shape[0], int(alive.sum()), dead / (a.numel() + b.numel())))
+    return (zeros / total if total else 0.0), modules

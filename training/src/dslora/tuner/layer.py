@@ -1,0 +1,108 @@
+"""A frozen linear layer with gated low-rank adapters beside it."""
+
+from typing import Any, NoReturn
+
+import torch
+from peft.tuners.lora.layer import Linear as LoraLinear
+from torch import Tensor, nn
+
+from dslora.tuner.context import current_context, mean_over_tokens, report_gate
+from dslora.tuner.gate import Gate
+
+MERGE_REFUSED = (
+    "A DS-LoRA adapter cannot be merged into the base weights: its gate depends on the input, so there is no "
+    "single weight that equals base and adapter. Export it with its gates, or train with method lora to merge."
+)
+
+
+class GatedLinear(LoraLinear):  # type: ignore[misc]
+    """``h = W0 x + s * g(x) * (alpha / r) * B A dropout(x)``, for each active adapter.
+
+    Shapes: x ``[batch, sequence, d_in]``, A ``[r, d_in]``, B ``[d_out, r]``, g ``[batch]`` (or
+    ``[batch, sequence]`` with token pooling), h ``[batch, sequence, d_out]``.
+
+    Source: Dynamic Sparse LoRA, Symmetry 2025, 17(7), 1076.
+    """
+
+    adapter_layer_names = (*LoraLinear.adapter_layer_names, "lora_gate")
+    other_param_names = (*LoraLinear.other_param_names, "gate_scale", "gate_pooling")
+
+    def update_layer(self, adapter_name: str, r: int, lora_alpha: int, config: Any, **kwargs: Any) -> None:
+        if not hasattr(self, "lora_gate"):
+            # Linear.__init__ calls this method, so nothing of ours exists before the first call.
+            self.lora_gate = nn.ModuleDict()
+            self.gate_scale: dict[str, float] = {}
+            self.gate_pooling: dict[str, str] = {}
+        self.module_path: str = kwargs.get("target_name", "")
+        self.lora_gate[adapter_name] = Gate(
+            self.in_features,
+            config.gate_hidden,
+            config.gate_bias_init,
+            config.gate_weight_init_std,
+            config.gate_standardize,
+        )
+        self.gate_scale[adapter_name] = config.gate_scale
+        self.gate_pooling[adapter_name] = config.gate_pooling
+        super().update_layer(adapter_name, r, lora_alpha, config, **kwargs)
+
+    def gate(self, adapter_name: str, x: Tensor) -> Tensor:
+        """Gate values before ``gate_scale``: ``[batch]``, or ``[batch, sequence]`` with token pooling."""
+        context = current_context()
+        mask = None if context is None else context.mask
+        if x.dim() != 3:
+            raise ValueError(
+                f"{self.module_path}: expected x as [batch, sequence, features], got {tuple(x.shape)}. "
+                "A model that packs its tokens (attn_implementation='flash_attention_2' of some families) cannot "
+                "be gated for each text; load it with attn_implementation='sdpa'."
+            )
+        if mask is not None and not torch.compiler.is_exporting() and mask.shape != x.shape[:2]:
+            raise ValueError(
+                f"{self.module_path}: attention_mask {tuple(mask.shape)} does not fit x {tuple(x.shape)}. "
+                "Generation with a cache is not supported: an instance gate reads the whole text."
+            )
+        gate = self.lora_gate[adapter_name]
+        if self.gate_pooling[adapter_name] == "token":
+            values = gate(x)
+            report_gate(adapter_name, self.module_path, mean_over_tokens(values.unsqueeze(-1), mask).squeeze(-1))
+            return values
+        values = gate(mean_over_tokens(x, None) if context is None else context.pooled(x))
+        report_gate(adapter_name, self.module_path, values)
+        return values
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        self._check_forward_args(x, *args, **kwargs)
+        if kwargs.pop("adapter_names", None) is not None:
+            raise ValueError("DS-LoRA does not mix adapters in one batch. Run one batch for each adapter.")
+        result = self.base_layer(x, *args, **kwargs)
+        if self.disable_adapters:
+            return result
+        dtype = result.dtype
+        for name in self.active_adapters:
+            if name not in self.lora_A:
+                continue
+            lora_a, lora_b = self.lora_A[name], self.lora_B[name]
+            values = self.gate(name, x)
+            values = values[:, None, None] if values.dim() == 1 else values[:, :, None]
+            low_rank = lora_a(self.lora_dropout[name](self._cast_input_dtype(x, lora_a.weight.dtype)))
+            # The gate scales the r-wide activations, not the d_out-wide ones: the same product, fewer of them.
+            factor = (values * (self.gate_scale[name] * self.scaling[name])).to(low_rank.dtype)
+            result = result + lora_b(low_rank * factor)
+        return result.to(dtype)
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> NoReturn:
+        """Always raises: see :data:`MERGE_REFUSED`."""
+        raise ValueError(MERGE_REFUSED)
+
+    def get_delta_weight(self, adapter: str) -> NoReturn:
+        """Always raises: the weight change depends on the input."""
+        raise ValueError(MERGE_REFUSED)
+
+    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "dslora." + nn.Module.__repr__(self)
+
+
+# Which layer types get which gated layer. A 4-bit linear layer of bitsandbytes is an nn.Linear too.
+GATED_LAYERS: dict[type[nn.Module], type[GatedLinear]] = {nn.Linear: GatedLinear}
