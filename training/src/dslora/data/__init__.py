@@ -1,0 +1,113 @@
+"""Data sets by name, or a user's own file.
+
+>>> dataset = load_dataset("olid", data_dir)                                    # doctest: +SKIP
+>>> dataset = load_dataset("posts.csv", text_column="post", label_column="ok")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dslora.data import hatexplain, olid, table
+from dslora.data.assembly import RawDataset, assemble
+from dslora.data.dataset import Carving, Dataset, Overlap, SourceFile, Split
+from dslora.data.split import take
+from dslora.errors import DataError, DsLoraError
+
+__all__ = ["DATASETS", "Carving", "Dataset", "Overlap", "SourceFile", "Split", "load_dataset", "take"]
+
+_ENVIRONMENT: Final = "DSLORA_DATA_DIR"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A data set known by name: its loader, its folder, the files that mark it, and its home."""
+
+    load: Callable[[Path], RawDataset]
+    folder: str
+    files: tuple[str, ...]
+    home: str
+
+
+DATASETS: Final[Mapping[str, Registered]] = {
+    "olid": Registered(olid.load, "olid", olid.FILES, olid.HOME),
+    "hatexplain": Registered(hatexplain.load, "hatexplain", hatexplain.FILES, hatexplain.HOME),
+    "hatexplain-binary": Registered(hatexplain.load_binary, "hatexplain", hatexplain.FILES, hatexplain.HOME),
+}
+"""Every data set known by name. One more is one file beside this one and one line here."""
+
+
+def load_dataset(
+    name_or_path: str | Path,
+    data_dir: Path | str | None = None,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    development_fraction: float = 0.1,
+    seed: int = 0,
+    positive_labels: Sequence[str] | None = None,
+) -> Dataset:
+    """Read and check a data set.
+
+    Args:
+        name_or_path: a name in `DATASETS`, or a CSV, TSV or JSON Lines file, or a folder with one file a
+        split. data_dir: folder with the named data sets in subfolders (or one data set's folder itself);
+            `DSLORA_DATA_DIR` if not given.
+        text_column: for a file of one's own: the column with the posts (`text`).
+        label_column: for a file of one's own: the column with the labels (`label`).
+        development_fraction: share of the training rows to cut off where the source has no development split.
+        seed: of that cut.
+        positive_labels: labels that mean offensive; a data set known by name has its own. For a user's
+        data they
+            may be left out if it has two labels and one of them says so itself (such as 1, true, OFF or
+            toxic).
+
+    Raises:
+        DsLoraError: what is asked for cannot be; DataError for files that are missing or not as expected.
+    """
+    registered = DATASETS.get(str(name_or_path))
+    if registered is not None:
+        if text_column or label_column:
+            raise DsLoraError(
+                f"A text or label column was given, but '{name_or_path}' is a known data set with its own "
+                "columns. Leave both out, or pass the path of a file."
+            )
+        name = str(name_or_path)
+        raw = registered.load(_folder(name, registered, data_dir))
+    else:
+        path = Path(name_or_path)
+        if not path.exists():
+            raise DataError(
+                f"There is no data set, file or folder '{name_or_path}'. Expected {', '.join(DATASETS)}, "
+                "or the path of a .csv, .tsv or .jsonl file. Correct the name or path."
+            )
+        name = path.stem
+        raw = table.load(path, text_column, label_column, positive_labels is not None)
+    return assemble(
+        name,
+        raw,
+        development_fraction=development_fraction,
+        seed=seed,
+        positive_labels=positive_labels,
+    )
+
+
+def _folder(name: str, registered: Registered, data_dir: Path | str | None) -> Path:
+    given = data_dir or os.environ.get(_ENVIRONMENT)
+    remedy = (
+        f"{registered.home}, and name the folder above '{registered.folder}' (--data-dir or {_ENVIRONMENT})."
+    )
+    if not given:
+        raise DataError(f"No folder was named for the data set '{name}'. {remedy}")
+    root = Path(given)
+    for folder in (root / registered.folder, root):
+        if any((folder / file).is_file() for file in registered.files):
+            return folder
+    raise DataError(
+        f"'{name}' was not found in {root / registered.folder}. Expected {' or '.join(registered.files)} "
+        f"there. {remedy}"
+    )

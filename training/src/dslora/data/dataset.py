@@ -1,0 +1,178 @@
+"""What a data set is once it has been read and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dslora.normalization import NormalizationError, normalize
+
+SPLITS: Final = ("train", "development", "test")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file that rows were read from: its name without folder, checksum and number of rows."""
+
+    name: str
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Rows of one split, in the order of their file.
+
+    Attributes:
+        texts: the posts, n.
+        labels: int64 [n], indices into the data set's `labels`; read-only.
+        ids: the rows' names in the source, n, all different.
+        files: where the rows came from.
+    """
+
+    texts: tuple[str, ...]
+    labels: NDArray[np.int64]
+    ids: tuple[str, ...]
+    files: tuple[SourceFile, ...]
+
+    def __post_init__(self) -> None:
+        self.labels.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def rows(self, indices: Sequence[int]) -> Split:
+        """Return the rows at `indices`, in that order."""
+        return replace(
+            self,
+            texts=tuple(self.texts[i] for i in indices),
+            labels=self.labels[np.asarray(indices, dtype=np.int64)],
+            ids=tuple(self.ids[i] for i in indices),
+        )
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many rows of `later` have a text that also stands in `earlier`."""
+
+    earlier: str
+    later: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Carving:
+    """How the development split was cut from the training rows."""
+
+    method: str
+    seed: int
+    fraction: float
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set with its splits.
+
+    Attributes:
+        name: registered name, or the file's or folder's own.
+        labels: class names in the order of the model's outputs, L.
+        positive_labels: those that mean "offensive".
+        splits: train and development, and test where there is one.
+        dropped: number of rows left out, by reason.
+        overlaps: texts that stand in more than one split; reported, not removed.
+        carving: how development was cut from train; None where the source has a development split.
+        license: terms that the source states.
+        citation: what to cite.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    positive_labels: tuple[str, ...]
+    splits: Mapping[str, Split]
+    dropped: Mapping[str, int]
+    overlaps: tuple[Overlap, ...]
+    carving: Carving | None
+    license: str
+    citation: str
+
+    def class_counts(self, split: str) -> dict[str, int]:
+        """Rows of each class in a split, in the order of `labels`."""
+        counts = np.bincount(self.splits[split].labels, minlength=len(self.labels))
+        return dict(zip(self.labels, counts.tolist(), strict=True))
+
+    def normalized(self, steps: Sequence[str]) -> Dataset:
+        """Return the data set with every text normalised.
+
+        A row of which nothing is left is dropped and counted, as the service would refuse it. Overlaps are
+        counted anew, because different posts may now be equal.
+        """
+        splits: dict[str, Split] = {}
+        dropped = dict(self.dropped)
+        for name, split in self.splits.items():
+            kept: list[int] = []
+            texts: list[str] = []
+            for index, text in enumerate(split.texts):
+                try:
+                    texts.append(normalize(text, steps))
+                except NormalizationError:
+                    continue
+                kept.append(index)
+            splits[name] = replace(split.rows(kept), texts=tuple(texts))
+            if len(kept) < len(split):
+                dropped[f"nothing left after normalisation ({name})"] = len(split) - len(kept)
+        return replace(
+            self,
+            splits=MappingProxyType(splits),
+            dropped=MappingProxyType(dropped),
+            overlaps=count_overlaps(splits),
+        )
+
+    def write_split(self, path: Path) -> None:
+        """Write the development split's row ids, and how they were chosen, as JSON; whole or not at all."""
+        development = self.splits["development"]
+        carving = self.carving
+        content = {
+            "dataset": self.name,
+            "split": "development",
+            "method": carving.method if carving else "the split that the source defines",
+            "seed": carving.seed if carving else None,
+            "fraction": carving.fraction if carving else None,
+            "rows": len(development),
+            "classes": self.class_counts("development"),
+            "idsSha256": hashlib.sha256("\n".join(development.ids).encode()).hexdigest(),
+            "files": [vars(file) for file in development.files],
+            "ids": development.ids,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as partial:
+            temporary = Path(partial.name)
+            try:
+                json.dump(content, partial, ensure_ascii=False, indent=1)
+                partial.write("\n")
+            except BaseException:
+                temporary.unlink()
+                raise
+        temporary.chmod(0o644)
+        temporary.replace(path)
+
+
+def count_overlaps(splits: Mapping[str, Split]) -> tuple[Overlap, ...]:
+    """Count identical texts between each two splits; pairs without any are left out."""
+    texts = {name: set(split.texts) for name, split in splits.items()}
+    found = (
+        Overlap(earlier, later, sum(text in texts[earlier] for text in splits[later].texts))
+        for earlier, later in combinations(splits, 2)
+    )
+    return tuple(overlap for overlap in found if overlap.rows)
