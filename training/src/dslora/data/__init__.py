@@ -54,17 +54,15 @@ def load_dataset(
     """Read and check a data set.
 
     Args:
-        name_or_path: a name in `DATASETS`, or a CSV, TSV or JSON Lines file, or a folder with one file a
-        split. data_dir: folder with the named data sets in subfolders (or one data set's folder itself);
+        name_or_path: a name in `DATASETS`, a CSV, TSV or JSON Lines file, or a folder with one file a split.
+        data_dir: folder with the named data sets in subfolders (or one data set's folder itself);
             `DSLORA_DATA_DIR` if not given.
         text_column: for a file of one's own: the column with the posts (`text`).
         label_column: for a file of one's own: the column with the labels (`label`).
         development_fraction: share of the training rows to cut off where the source has no development split.
         seed: of that cut.
-        positive_labels: labels that mean offensive; a data set known by name has its own. For a user's
-        data they
-            may be left out if it has two labels and one of them says so itself (such as 1, true, OFF or
-            toxic).
+        positive_labels: labels that mean offensive; a data set known by name has its own. For a user's data
+            they may be left out if it has two labels and one of them says so itself (1, true, OFF, toxic).
 
     Raises:
         DsLoraError: what is asked for cannot be; DataError for files that are missing or not as expected.

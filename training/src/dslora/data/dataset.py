@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dslora.files import write_json
 from dslora.normalization import NormalizationError, normalize
 
 SPLITS: Final = ("train", "development", "test")
@@ -110,24 +109,16 @@ class Dataset:
         counts = np.bincount(self.splits[split].labels, minlength=len(self.labels))
         return dict(zip(self.labels, counts.tolist(), strict=True))
 
-    def normalized(self, steps: Sequence[str]) -> Dataset:
-        """Return the data set with every text normalised.
+    def without_refused(self, steps: Sequence[str]) -> Dataset:
+        """Return the data set without rows that the service would refuse: nothing left after `steps`.
 
-        A row of which nothing is left is dropped and counted, as the service would refuse it. Overlaps are
-        counted anew, because different posts may now be equal.
+        Texts stay as they are. What was left out is counted in `dropped`.
         """
         splits: dict[str, Split] = {}
         dropped = dict(self.dropped)
         for name, split in self.splits.items():
-            kept: list[int] = []
-            texts: list[str] = []
-            for index, text in enumerate(split.texts):
-                try:
-                    texts.append(normalize(text, steps))
-                except NormalizationError:
-                    continue
-                kept.append(index)
-            splits[name] = replace(split.rows(kept), texts=tuple(texts))
+            kept = [index for index, text in enumerate(split.texts) if _is_classifiable(text, steps)]
+            splits[name] = split.rows(kept)
             if len(kept) < len(split):
                 dropped[f"nothing left after normalisation ({name})"] = len(split) - len(kept)
         return replace(
@@ -153,19 +144,7 @@ class Dataset:
             "files": [vars(file) for file in development.files],
             "ids": development.ids,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as partial:
-            temporary = Path(partial.name)
-            try:
-                json.dump(content, partial, ensure_ascii=False, indent=1)
-                partial.write("\n")
-            except BaseException:
-                temporary.unlink()
-                raise
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        write_json(path, content)
 
 
 def count_overlaps(splits: Mapping[str, Split]) -> tuple[Overlap, ...]:
@@ -176,3 +155,11 @@ def count_overlaps(splits: Mapping[str, Split]) -> tuple[Overlap, ...]:
         for earlier, later in combinations(splits, 2)
     )
     return tuple(overlap for overlap in found if overlap.rows)
+
+
+def _is_classifiable(text: str, steps: Sequence[str]) -> bool:
+    try:
+        normalize(text, steps)
+    except NormalizationError:
+        return False
+    return True
