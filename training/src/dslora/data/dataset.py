@@ -128,6 +128,8 @@ class Dataset:
             overlaps=count_overlaps(splits),
         )
 
+    normalized = without_refused
+
     def write_split(self, path: Path) -> None:
         """Write the development split's row ids, and how they were chosen, as JSON; whole or not at all."""
         development = self.splits["development"]

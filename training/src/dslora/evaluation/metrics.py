@@ -205,7 +205,7 @@ def auroc(scores: Floats, positive: NDArray[np.bool_]) -> float | None:
 def offensive(probabilities: Floats, names: Sequence[str], positive_labels: Sequence[str]) -> Floats:
     """Sum the probabilities of the positive labels, [n], in [0, 1]."""
     columns = [names.index(label) for label in positive_labels]
-    return np.minimum(probabilities[:, columns].sum(axis=1), 1)
+    return np.asarray(np.minimum(probabilities[:, columns].sum(axis=1), 1))
 
 
 def is_positive(labels: Integers, names: Sequence[str], positive_labels: Sequence[str]) -> NDArray[np.bool_]:
