@@ -50,6 +50,9 @@ def mean_over_tokens(x: Tensor, mask: Tensor | None) -> Tensor:
         return values.mean(dim=1)
     weights = mask.to(values.dtype)
     weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1.0)
+    if torch.is_autocast_enabled(x.device.type):
+        # Autocast would run the product in bfloat16, too coarse for a mean that a gate must tell apart.
+        return (values * weights.unsqueeze(-1)).sum(dim=1)
     # One product with the mask: no masked copy of x is made.
     return torch.matmul(weights.unsqueeze(1), values).squeeze(1)
 

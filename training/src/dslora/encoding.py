@@ -1,0 +1,111 @@
+"""From a text to the windows of token ids that a model reads: ``docs/bundle.md``, "From text to tokens"."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dslora.errors import DsLoraError
+from dslora.normalization import NormalizationError, normalize
+
+
+def window_starts(ids: int, capacity: int, overlap: int) -> list[int]:
+    """Where windows of ``capacity`` ids start in a text of ``ids`` ids, neighbours sharing at least ``overlap``.
+
+    The last one is moved back so that every window is full.
+    """
+    if ids <= capacity:
+        return [0]
+    step = capacity - overlap
+    count = -(-(ids - capacity) // step) + 1
+    return [min(k * step, ids - capacity) for k in range(count)]
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A tokenizer with the rules around it.
+
+    Attributes:
+        tokenizer: ``tokenizers.Tokenizer`` without padding and truncation.
+        steps: Normalisation steps, in order.
+        prefix_ids, suffix_ids: Special tokens around every window.
+        pad_id: Fills batches on the right.
+        max_tokens: Longest window, special tokens included.
+        overlap: Ids that neighbouring windows share.
+    """
+
+    tokenizer: Any
+    steps: tuple[str, ...]
+    prefix_ids: tuple[int, ...]
+    suffix_ids: tuple[int, ...]
+    pad_id: int
+    max_tokens: int
+    overlap: int
+
+    @property
+    def capacity(self) -> int:
+        return self.max_tokens - self.special
+
+    @property
+    def special(self) -> int:
+        """How many special tokens frame a window."""
+        return len(self.prefix_ids) + len(self.suffix_ids)
+
+    def ids(self, text: str) -> list[int]:
+        """All ids of one text, without special tokens.
+
+        Raises:
+            NormalizationError: A lone surrogate, or nothing left after normalisation or tokenisation.
+        """
+        ids: list[int] = self.tokenizer.encode(normalize(text, self.steps), add_special_tokens=False).ids
+        if not ids:
+            raise NormalizationError(
+                "empty_after_normalization", "No token is left of the text. Send a text with visible characters."
+            )
+        return ids
+
+    def windows(self, ids: Sequence[int]) -> list[list[int]]:
+        """Windows of a text's ids, special tokens included."""
+        starts = window_starts(len(ids), self.capacity, self.overlap)
+        return [[*self.prefix_ids, *ids[s : s + self.capacity], *self.suffix_ids] for s in starts]
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
+        """Pads rows on the right to the longest: (input_ids, attention_mask)."""
+        longest = max(len(row) for row in rows)
+        ids = [[*row, *[self.pad_id] * (longest - len(row))] for row in rows]
+        mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
+        return ids, mask
+
+
+def text_encoder(tokenizer: Any, steps: Sequence[str], max_tokens: int, overlap: int) -> TextEncoder:
+    """Builds a :class:`TextEncoder` from a transformers fast tokenizer.
+
+    Fixed padding and truncation that a ``tokenizer.json`` may carry (all-MiniLM's does) are reset.
+
+    Raises:
+        DsLoraError: ``max_tokens`` leaves no room, or the tokenizer's special tokens are not a plain frame.
+    """
+    from tokenizers import Tokenizer
+
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_padding()
+    backend.no_truncation()
+    probe = backend.encode("a", add_special_tokens=False).ids
+    framed = backend.encode("a", add_special_tokens=True).ids
+    at = next((i for i in range(len(framed)) if framed[i : i + len(probe)] == probe), None)
+    if not probe or at is None:
+        raise DsLoraError("The tokenizer does not put its special tokens around the text; this is not supported.")
+    encoder = TextEncoder(
+        backend,
+        tuple(steps),
+        tuple(framed[:at]),
+        tuple(framed[at + len(probe) :]),
+        int(tokenizer.pad_token_id),
+        max_tokens,
+        overlap,
+    )
+    if encoder.capacity < 8 or overlap >= encoder.capacity:
+        raise DsLoraError(
+            f"max_tokens {max_tokens} with an overlap of {overlap} leaves {encoder.capacity} ids a window. "
+            "Expected at least 8 ids, and an overlap smaller than that."
+        )
+    return encoder

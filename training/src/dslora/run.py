@@ -1,0 +1,187 @@
+"""A run: one folder that holds how a classifier was trained and what came of it.
+
+    run.json           settings, data (checksums, counts), library versions, result
+    development.json   which rows the development split has
+    best/              the trained model (``Classifier.load``)
+    metrics.jsonl      one line an epoch
+    tensorboard/       the same for TensorBoard
+    checkpoint.pt      where a killed run resumes
+    evaluation/        written by ``dslora evaluate``
+"""
+
+import importlib.metadata
+import json
+import random
+import subprocess
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dslora.bases import load_tokenizer, resolve_base
+from dslora.classifier import Classifier, ClassifierSpec, build_classifier
+from dslora.data import Dataset, load_dataset, take
+from dslora.encoding import TextEncoder, text_encoder
+from dslora.errors import DsLoraError
+from dslora.files import write_json
+from dslora.train.loop import BEST, Split, TrainingResult, train
+from dslora.train.settings import TrainSettings
+
+RUN_FILE = "run.json"
+_LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scikit-learn", "onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which data set, and how its development split is made; see ``dslora.data.load_dataset``."""
+
+    name: str
+    data_dir: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    development_fraction: float = 0.1
+    split_seed: int = 0
+    positive_labels: tuple[str, ...] = ()
+
+    def load(self) -> Dataset:
+        return load_dataset(
+            self.name,
+            self.data_dir,
+            text_column=self.text_column,
+            label_column=self.label_column,
+            development_fraction=self.development_fraction,
+            seed=self.split_seed,
+            positive_labels=self.positive_labels or None,
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run as it was read from its folder."""
+
+    folder: Path
+    data: DataSettings
+    settings: TrainSettings
+    classifier: Classifier
+    encoder: TextEncoder
+    tokenizer: Any
+    record: dict[str, Any]
+
+
+def train_run(
+    folder: Path,
+    data: DataSettings,
+    spec: ClassifierSpec,
+    settings: TrainSettings,
+    *,
+    dataset: Dataset | None = None,
+    quiet: bool = False,
+) -> TrainingResult:
+    """Trains into ``folder``, or goes on where a killed run stopped.
+
+    Args:
+        folder: The run's folder.
+        data: Which data set; ignored for loading when ``dataset`` is given.
+        spec: What to build.
+        settings: How to train.
+        dataset: Already loaded, to save reading it twice.
+        quiet: No progress bar.
+    """
+    dataset = dataset or data.load()
+    normalized = dataset.normalized(spec.normalization)
+    train_rows = normalized.splits["train"]
+    if settings.train_rows:
+        train_rows = take(train_rows, settings.train_rows, settings.seed)
+    development = normalized.splits["development"]
+    tokenizer = load_tokenizer(resolve_base(spec.base))
+    encoder = text_encoder(tokenizer, spec.normalization, spec.max_tokens, spec.window_overlap)
+
+    random.seed(settings.seed)
+    torch.manual_seed(settings.seed)
+    classifier = build_classifier(spec)
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset.write_split(folder / "development.json")
+    files = {name: [vars(file) for file in split.files] for name, split in dataset.splits.items()}
+    result = train(
+        classifier,
+        encoder,
+        Split(_first_windows(encoder, train_rows.texts), train_rows.labels.tolist()),
+        Split(_first_windows(encoder, development.texts), development.labels.tolist()),
+        settings,
+        folder,
+        data_key=json.dumps([files, asdict(replace(data, data_dir=None))], sort_keys=True),
+        quiet=quiet,
+    )
+    # A folder of this machine means nothing elsewhere, and a run may be published with its model.
+    recorded = replace(data, data_dir=None, name=data.name if data.name == dataset.name else Path(data.name).name)
+    write_json(
+        folder / RUN_FILE,
+        {
+            "data": asdict(recorded),
+            "dataset": {
+                "name": dataset.name,
+                "license": dataset.license,
+                "citation": dataset.citation,
+                "splits": {
+                    name: {"rows": len(split), "classes": normalized.class_counts(name), "files": files[name]}
+                    for name, split in normalized.splits.items()
+                },
+                "trainRows": len(train_rows),
+                "dropped": dict(normalized.dropped),
+                "overlaps": [vars(overlap) for overlap in normalized.overlaps],
+            },
+            "spec": asdict(spec),
+            "training": asdict(settings),
+            "libraries": library_versions(),
+            "commit": source_commit(),
+            "result": asdict(result),
+        },
+    )
+    return result
+
+
+def load_run(folder: Path) -> Run:
+    """Reads a finished run.
+
+    Raises:
+        DsLoraError: The folder is none, or its training has not finished.
+    """
+    path = folder / RUN_FILE
+    if not path.is_file():
+        state = "its training has not finished; run dslora train with the same --out" if folder.is_dir() else "it does not exist"
+        raise DsLoraError(f"{folder} is not a finished run: {state}. Expected a folder that dslora train wrote.")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    classifier = Classifier.load(folder / BEST)
+    tokenizer = load_tokenizer(resolve_base(classifier.spec.base))
+    spec = classifier.spec
+    data = dict(record["data"])
+    data["positive_labels"] = tuple(data["positive_labels"])
+    return Run(
+        folder,
+        DataSettings(**data),
+        TrainSettings(**record["training"]),
+        classifier,
+        text_encoder(tokenizer, spec.normalization, spec.max_tokens, spec.window_overlap),
+        tokenizer,
+        record,
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what trained and exported the model."""
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+
+
+def source_commit() -> str | None:
+    """Commit of the package's checkout; None outside one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _first_windows(encoder: TextEncoder, texts: tuple[str, ...]) -> list[list[int]]:
+    """What training reads of each text: all of it, or its first window where it is longer."""
+    return [encoder.windows(encoder.ids(text))[0] for text in texts]

@@ -1,0 +1,89 @@
+"""Settings of a training run: one frozen value that is saved beside its results."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from dslora.errors import DsLoraError
+
+ClassWeighting = Literal["none", "balanced"]
+Precision = Literal["fp32", "bf16"]
+Schedule = Literal["linear", "cosine"]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a classifier is trained.
+
+    Attributes:
+        epochs: At most this many passes over the training split.
+        batch_size: Texts an optimizer step, over all accumulation parts.
+        accumulation: Parts that a batch is computed in, to save memory.
+        learning_rate: Of A and B.
+        gate_learning_rate: Of the gates.
+        head_learning_rate: Of the linear head.
+        weight_decay: Of the head. A and B have L1 in its place where a method is sparse.
+        gate_weight_decay: Of the gates; off unless asked for.
+        warmup: Share of all steps over which learning rates rise from zero.
+        schedule: How they fall to zero after that.
+        class_weighting: ``balanced`` weighs a class by the inverse of its frequency.
+        label_smoothing: Share of the target spread over all classes.
+        gate_spread: Weight of a term that rewards gates for differing between the texts of a batch:
+            ``- gate_spread * mean over modules of std over texts``. 0 is the paper.
+        max_gradient_norm: Gradients are clipped to this L2 norm.
+        patience: Evaluations without a better development macro-F1 before training stops.
+        train_rows: Use only this many training rows (stratified, seeded); 0 uses all.
+        precision: ``bf16`` runs the forward and backward pass under autocast; weights stay float32.
+        gradient_checkpointing: Trade time for memory.
+        checkpoint_every: Optimizer steps between checkpoints.
+        seed: Of everything: initial weights, order, dropout.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    epochs: int = 6
+    batch_size: int = 16
+    accumulation: int = 1
+    learning_rate: float = 1e-3
+    gate_learning_rate: float = 1e-3
+    head_learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    gate_weight_decay: float = 0.0
+    warmup: float = 0.06
+    schedule: Schedule = "linear"
+    class_weighting: ClassWeighting = "none"
+    label_smoothing: float = 0.0
+    gate_spread: float = 0.0
+    max_gradient_norm: float = 1.0
+    patience: int = 3
+    train_rows: int = 0
+    precision: Precision = "fp32"
+    gradient_checkpointing: bool = False
+    checkpoint_every: int = 200
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        problems = []
+        for name in ("epochs", "batch_size", "accumulation", "patience", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                problems.append(f"{name} is {getattr(self, name)}; expected 1 or more")
+        for name in ("learning_rate", "gate_learning_rate", "head_learning_rate", "max_gradient_norm"):
+            if not getattr(self, name) > 0:
+                problems.append(f"{name} is {getattr(self, name)}; expected a number above 0")
+        for name in ("weight_decay", "gate_weight_decay", "gate_spread", "train_rows"):
+            if getattr(self, name) < 0:
+                problems.append(f"{name} is {getattr(self, name)}; expected 0 or more")
+        for name in ("warmup", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                problems.append(f"{name} is {getattr(self, name)}; expected a number from 0 to below 1")
+        if self.batch_size % self.accumulation:
+            problems.append(f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}")
+        if problems:
+            raise DsLoraError("Training settings: " + "; ".join(problems) + ".")
+
+
+def fingerprint(*parts: object) -> str:
+    """A short digest of settings, to tell a checkpoint of another configuration."""
+    text = json.dumps([asdict(part) if hasattr(part, "__dataclass_fields__") else part for part in parts], sort_keys=True)  # type: ignore[call-overload]
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
