@@ -1,0 +1,82 @@
+/** `POST /classify`: texts in, classes and gates out. */
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
+
+import type { Engine } from '../engine/types.ts';
+import type { Metrics } from '../observability/metrics.ts';
+import { classifyRequestSchema, type TextLimits } from './classify-request.ts';
+import { ClassifyResponseSchema, classifyResponse, layerMeans } from './classify-response.ts';
+import { abortSignal } from './client-abort.ts';
+import { engineProblem } from './engine-problem.ts';
+import { refer } from './named-schema.ts';
+import { problemResponses } from './problem-responses.ts';
+import { validationProblem } from './validation-problem.ts';
+
+export interface ClassifyOptions {
+  readonly engine: Engine;
+  readonly metrics: Metrics;
+  readonly limits: TextLimits;
+}
+
+export const classifyRoutes: FastifyPluginAsyncTypebox<ClassifyOptions> = async (app, { engine, metrics, limits }) => {
+  const requestSchema = classifyRequestSchema(limits);
+  app.addSchema(requestSchema);
+  app.addSchema(ClassifyResponseSchema);
+
+  app.post(
+    '/classify',
+    {
+      schema: {
+        operationId: 'classify',
+        tags: ['classification'],
+        summary: 'Classify one text or several',
+        description:
+          'Class probabilities and the gates of every adapted layer. Texts of one request are answered together or not at all: the first text at fault decides.',
+        querystring: Type.Object({}, { additionalProperties: false }),
+        body: refer(requestSchema),
+        response: {
+          200: {
+            description: 'One result a text, in order',
+            content: { 'application/json': { schema: refer(ClassifyResponseSchema) } },
+          },
+          ...problemResponses(
+            'invalid_json',
+            'invalid_utf8',
+            'invalid_body',
+            'missing_text',
+            'text_and_texts',
+            'invalid_type',
+            'no_texts',
+            'too_many_texts',
+            'text_too_long',
+            'unknown_option',
+            'invalid_option',
+            'unknown_model',
+            'body_too_large',
+            'unsupported_media_type',
+            'empty_after_normalization',
+            'invalid_unicode',
+            'overloaded',
+            'inference_failed',
+            'shutting_down',
+          ),
+        },
+      },
+      schemaErrorFormatter: validationProblem,
+    },
+    async (request, reply) => {
+      const { text, texts = [text as string], model, ...options } = request.body;
+      request.outcome.texts = texts.length;
+      const pointTo = (index: number) => (text === undefined ? `/texts/${index}` : '/text');
+      const found = await engine.classify(model, texts, abortSignal(reply)).catch((error: unknown) => {
+        throw engineProblem(error, pointTo);
+      });
+      request.outcome.model = found.model.name;
+      const answer = classifyResponse(found, options);
+      for (const [index, result] of found.results.entries()) {
+        metrics.classified(found.model.name, answer.results[index]?.label ?? '', layerMeans(found.model, result));
+      }
+      return answer;
+    },
+  );
+};

@@ -1,0 +1,23 @@
+/** Answers what is not even HTTP: no request exists yet, so the answer is written to the socket by hand. */
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+
+import { PROBLEM_MEDIA_TYPE, Problem, type ProblemCode, problemDocument } from './problems.ts';
+
+const BY_NODE_CODE: Readonly<Record<string, ProblemCode>> = {
+  HPE_HEADER_OVERFLOW: 'headers_too_large',
+  ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
+};
+
+export function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const document = problemDocument(new Problem(BY_NODE_CODE[error.code ?? ''] ?? 'bad_request'));
+  const body = JSON.stringify(document);
+  socket.end(
+    `HTTP/1.1 ${document.status} ${STATUS_CODES[document.status]}\r\n` +
+      `Content-Type: ${PROBLEM_MEDIA_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}

@@ -1,0 +1,19 @@
+/** What an error of the engine means to a client of the native API. */
+import { EngineError } from '../engine/types.ts';
+import { Problem } from './problems.ts';
+
+/** Seconds. Queues are short, so what is refused now is likely taken on a moment later. */
+const RETRY_AFTER = '1';
+
+/**
+ * @param pointTo the JSON Pointer of the text with that index
+ * @returns a Problem for an EngineError, any other error as it is. The engine's message stays behind: what a detail
+ *   may say is the API's promise.
+ */
+export function engineProblem(error: unknown, pointTo: (index: number) => string): unknown {
+  if (!(error instanceof EngineError)) return error;
+  return new Problem(error.code, {
+    ...(error.index === undefined ? {} : { pointer: pointTo(error.index) }),
+    ...(error.code === 'overloaded' ? { headers: { 'retry-after': RETRY_AFTER } } : {}),
+  });
+}

@@ -1,0 +1,33 @@
+/** Turns whatever was thrown into a problem document. */
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+
+import { PROBLEM_MEDIA_TYPE, PROBLEMS, Problem, type ProblemCode, problemDocument } from './problems.ts';
+
+/** Fastify's own errors that a client can cause. */
+const FROM_FASTIFY: Readonly<Record<string, ProblemCode>> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported_media_type',
+  FST_ERR_CTP_INVALID_TYPE: 'unsupported_media_type',
+  FST_ERR_CTP_EMPTY_TYPE: 'unsupported_media_type',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'bad_request',
+  FST_ERR_BAD_URL: 'bad_request',
+};
+
+/** @returns the problem that an error means to a client; `internal_error` for what no client can cause */
+export function toProblem(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  const code = FROM_FASTIFY[(error as Partial<FastifyError> | null)?.code ?? ''];
+  return new Problem(code ?? 'internal_error');
+}
+
+export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const problem = toProblem(error);
+  if (problem.code === 'internal_error') request.log.error({ err: error }, 'unexpected error');
+  // An address that cannot be read fails before any hook has run.
+  request.outcome = { ...request.outcome, code: problem.code };
+  return reply
+    .code(PROBLEMS[problem.code].status)
+    .headers(problem.details.headers ?? {})
+    .type(PROBLEM_MEDIA_TYPE)
+    .send(problemDocument(problem, request.id));
+}

@@ -1,0 +1,33 @@
+/** How the errors of a route appear in the OpenAPI document: one response a status, one example a code. */
+import { refer } from './named-schema.ts';
+import { PROBLEM_MEDIA_TYPE, PROBLEMS, Problem, type ProblemCode, ProblemSchema, problemDocument } from './problems.ts';
+
+/** Headers that an error of this status carries beside those of every answer. */
+const HEADERS: Readonly<Record<number, object>> = {
+  405: { Allow: { schema: { type: 'string' }, description: 'Methods that the path takes' } },
+  429: { 'Retry-After': { schema: { type: 'integer' }, description: 'Seconds to wait' } },
+};
+
+/** What any route may answer. */
+const EVERYWHERE = ['bad_request', 'request_timeout', 'headers_too_large', 'internal_error'] as const;
+
+/** @returns entries for a route's `schema.response` */
+export function problemResponses(...codes: readonly ProblemCode[]) {
+  const byStatus = Map.groupBy(new Set([...codes, ...EVERYWHERE]), (code) => PROBLEMS[code].status);
+  const ascending = [...byStatus].sort(([one], [other]) => one - other);
+  return Object.fromEntries(
+    ascending.map(([status, group]) => [
+      status,
+      {
+        description: group.map((code) => `\`${code}\`: ${PROBLEMS[code].title}`).join('. '),
+        ...(HEADERS[status] === undefined ? {} : { headers: HEADERS[status] }),
+        content: {
+          [PROBLEM_MEDIA_TYPE]: {
+            schema: refer(ProblemSchema),
+            examples: Object.fromEntries(group.map((code) => [code, { value: problemDocument(new Problem(code)) }])),
+          },
+        },
+      },
+    ]),
+  );
+}

@@ -1,0 +1,47 @@
+/** What to say of a body or query that does not fit its schema. */
+import type { FastifySchemaValidationError } from 'fastify/types/schema.js';
+
+import { GATE_VIEWS, USES } from './classify-request.ts';
+import { Problem, type ProblemCode } from './problems.ts';
+
+/** Where a name has this form it is a name and not a text that slipped into its place, so it may be repeated. */
+const NAME = /^[A-Za-z_][A-Za-z0-9_-]{0,39}$/;
+
+const OPTION_VALUES: Readonly<Record<string, string>> = {
+  model: '`model` must be a string.',
+  gates: `\`gates\` must be one of ${GATE_VIEWS.join(', ')}.`,
+  threshold: `\`threshold\` must be a number from 0 to 1 or one of ${USES.join(', ')}.`,
+  windows: '`windows` must be true or false.',
+};
+
+const LIMITS: Readonly<Record<string, ProblemCode>> = {
+  minItems: 'no_texts',
+  maxItems: 'too_many_texts',
+  maxLength: 'text_too_long',
+};
+
+/** The problem that a body or query has, from what the JSON Schema validator found. */
+export function validationProblem(errors: readonly FastifySchemaValidationError[]): Problem {
+  // The errors of the branches of an `anyOf` or `oneOf` come before the error that sums them up.
+  const { keyword, instancePath: pointer, params } = errors.at(-1) as FastifySchemaValidationError;
+  if (keyword === 'additionalProperties') return unknownOption(String(params.additionalProperty));
+  if (errors.some((error) => error.keyword === 'type' && error.instancePath === '')) return new Problem('invalid_body');
+  if (keyword === 'oneOf') return new Problem(params.passingSchemas ? 'text_and_texts' : 'missing_text');
+  const limit = LIMITS[keyword];
+  if (limit !== undefined) return new Problem(limit, { pointer, ...atMost(params.limit, keyword) });
+  const values = OPTION_VALUES[pointer.slice(1)];
+  if (values !== undefined) return new Problem('invalid_option', { pointer, detail: values });
+  return new Problem('invalid_type', { pointer });
+}
+
+function unknownOption(name: string): Problem {
+  return new Problem('unknown_option', {
+    detail: NAME.test(name) ? `There is no option \`${name}\`.` : 'There is no option of that name.',
+  });
+}
+
+function atMost(limit: unknown, keyword: string): { detail?: string } {
+  if (keyword === 'maxItems') return { detail: `At most ${limit} texts.` };
+  if (keyword === 'maxLength') return { detail: `At most ${limit} characters.` };
+  return {};
+}

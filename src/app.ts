@@ -1,0 +1,69 @@
+/** The HTTP application: routes, errors, logs and metrics. Owns no process state; what tests build. */
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import { type FastifyBaseLogger, fastify, LogController } from 'fastify';
+
+import { classifyRoutes } from './api/classify.ts';
+import { answerClientError } from './api/client-error.ts';
+import { documentRoutes } from './api/docs.ts';
+import { sendProblem } from './api/error-handler.ts';
+import { healthRoutes } from './api/health.ts';
+import { acceptJsonOnly } from './api/json-body.ts';
+import { metricsRoutes } from './api/metrics.ts';
+import { modelRoutes } from './api/models.ts';
+import { answerUnknownRoutes } from './api/not-found.ts';
+import { ProblemSchema } from './api/problems.ts';
+import { requestId } from './api/request-id.ts';
+import type { Config } from './config.ts';
+import type { Engine } from './engine/types.ts';
+import type { Lifecycle } from './lifecycle.ts';
+import type { Metrics } from './observability/metrics.ts';
+import { logRequests } from './observability/request-log.ts';
+
+export interface AppDependencies {
+  readonly engine: Engine;
+  readonly lifecycle: Lifecycle;
+  readonly logger: FastifyBaseLogger;
+  readonly metrics: Metrics;
+  readonly config: Pick<Config, 'maxTexts' | 'maxTextChars' | 'bodyLimitBytes' | 'requestTimeoutMs'>;
+  /** Of the service, as the OpenAPI document says it. */
+  readonly version: string;
+}
+
+export type App = Awaited<ReturnType<typeof buildApp>>;
+
+export async function buildApp({ engine, lifecycle, logger, metrics, config, version }: AppDependencies) {
+  const app = fastify({
+    loggerInstance: logger,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
+    genReqId: requestId,
+    bodyLimit: config.bodyLimitBytes,
+    requestTimeout: config.requestTimeoutMs,
+    // What is in hand when the listener closes is answered, also on connections that stay open.
+    return503OnClosing: false,
+    clientErrorHandler: answerClientError,
+    frameworkErrors: sendProblem,
+    // Nothing is converted, dropped or filled in behind the client's back.
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, allErrors: false } },
+  }).withTypeProvider<TypeBoxTypeProvider>();
+
+  // Answers are built to their schema, which tests check; Fastify's serialiser would drop and convert without a word.
+  app.setSerializerCompiler(() => JSON.stringify);
+  app.setErrorHandler(sendProblem);
+  app.addSchema(ProblemSchema);
+  acceptJsonOnly(app);
+  logRequests(app, metrics);
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('x-request-id', request.id).header('x-content-type-options', 'nosniff');
+    // Asks clients that keep connections open to open the next one elsewhere.
+    if (lifecycle.draining) reply.header('connection', 'close');
+  });
+  answerUnknownRoutes(app);
+
+  await documentRoutes(app, version);
+  await app.register(classifyRoutes, { engine, metrics, limits: config });
+  await app.register(modelRoutes, { engine });
+  await app.register(healthRoutes, { engine, lifecycle });
+  await app.register(metricsRoutes, { metrics });
+  app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('/docs'));
+  return app;
+}

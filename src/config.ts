@@ -1,0 +1,236 @@
+/**
+ * Every setting of the service: environment name, unit, default and doc, in one table.
+ * The README's table is generated from it (`npm run docs`), so a setting cannot be without documentation.
+ */
+interface Setting<T> {
+  readonly env: string;
+  readonly doc: string;
+  readonly unit?: string;
+  /** What holds when the variable is unset or empty. */
+  readonly fallback: T;
+  /** How the default is written in the documentation, where the value itself would say less. */
+  readonly fallbackDoc?: string;
+  /** What is accepted, as a phrase that follows "must be". */
+  readonly accepts: string;
+  /** The value that the text stands for; undefined when it stands for none. */
+  read(text: string): T | undefined;
+}
+
+type Described<T> = Pick<Setting<T>, 'env' | 'doc' | 'fallback'> &
+  Partial<Pick<Setting<T>, 'unit' | 'fallbackDoc' | 'accepts'>>;
+
+function text<T extends string | undefined>(setting: Described<T>): Setting<T | string> {
+  return { accepts: 'a text', ...setting, read: (value) => value };
+}
+
+/** A fallback of undefined leaves the choice to what the setting is for. */
+function integer<T extends number | undefined>(
+  setting: Described<T> & { min: number; max: number },
+): Setting<T | number> {
+  const { min, max } = setting;
+  return {
+    accepts: `a whole number from ${min} to ${max}`,
+    ...setting,
+    read(value) {
+      if (!/^\d{1,15}$/.test(value)) return undefined;
+      const number = Number(value);
+      return number >= min && number <= max ? number : undefined;
+    },
+  };
+}
+
+function choice<const T extends string>(setting: Described<NoInfer<T>> & { values: readonly T[] }): Setting<T> {
+  return {
+    accepts: `one of ${setting.values.join(', ')}`,
+    ...setting,
+    read: (value) => setting.values.find((known) => known === value),
+  };
+}
+
+export const SETTINGS = {
+  host: text({ env: 'HOST', fallback: '0.0.0.0', doc: 'Address to listen on' }),
+  port: integer({
+    env: 'PORT',
+    min: 0,
+    max: 65_535,
+    fallback: 8080,
+    doc: 'Port to listen on; 0 takes any free one',
+  }),
+  modelsDir: text({ env: 'MODELS_DIR', fallback: 'models', doc: 'Folder with one bundle in each subfolder' }),
+  defaultModel: text<string | undefined>({
+    env: 'DEFAULT_MODEL',
+    fallback: undefined,
+    fallbackDoc: 'first by name',
+    accepts: 'the name of a served model',
+    doc: 'Model that answers when a request names none',
+  }),
+  executionProvider: choice({
+    env: 'EXECUTION_PROVIDER',
+    values: ['auto', 'cpu', 'cuda'],
+    fallback: 'auto',
+    doc: 'Where graphs run; `auto` tries CUDA and takes the CPU when that fails',
+  }),
+  logLevel: choice({
+    env: 'LOG_LEVEL',
+    values: ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    fallback: 'info',
+    doc: 'Least severe lines to log; health checks and scrapes are logged at `debug`',
+  }),
+  maxTexts: integer({
+    env: 'MAX_TEXTS',
+    unit: 'texts',
+    min: 1,
+    max: 10_000,
+    fallback: 256,
+    doc: 'Most texts in one request',
+  }),
+  maxTextChars: integer({
+    env: 'MAX_TEXT_CHARS',
+    unit: 'characters',
+    min: 1,
+    max: 10_000_000,
+    fallback: 20_000,
+    doc: 'Longest text, in Unicode code points',
+  }),
+  bodyLimitBytes: integer({
+    env: 'BODY_LIMIT_BYTES',
+    unit: 'bytes',
+    min: 1_024,
+    max: 268_435_456,
+    fallback: 1_048_576,
+    doc: 'Largest request body',
+  }),
+  requestTimeoutMs: integer({
+    env: 'REQUEST_TIMEOUT_MS',
+    unit: 'ms',
+    min: 1_000,
+    max: 3_600_000,
+    fallback: 30_000,
+    doc: 'Longest time a client may take to send a request',
+  }),
+  workers: integer<number | undefined>({
+    env: 'WORKERS',
+    unit: 'processes',
+    min: 1,
+    max: 1_024,
+    fallback: undefined,
+    fallbackDoc: 'one a usable core',
+    doc: 'Inference processes; several with one thread each suit small models',
+  }),
+  threads: integer<number | undefined>({
+    env: 'THREADS',
+    unit: 'threads',
+    min: 1,
+    max: 1_024,
+    fallback: undefined,
+    fallbackDoc: 'usable cores / workers',
+    doc: 'Threads of each inference process',
+  }),
+  batchTokens: integer({
+    env: 'BATCH_TOKENS',
+    unit: 'tokens',
+    min: 8,
+    max: 1_048_576,
+    fallback: 512,
+    doc: 'Largest batch, padding counted; a single window may be larger',
+  }),
+  batchWindows: integer({
+    env: 'BATCH_WINDOWS',
+    unit: 'windows',
+    min: 1,
+    max: 4_096,
+    fallback: 64,
+    doc: 'Most windows in a batch',
+  }),
+  queueWindows: integer({
+    env: 'QUEUE_WINDOWS',
+    unit: 'windows',
+    min: 1,
+    max: 1_048_576,
+    fallback: 2_048,
+    doc: 'Most windows that wait; what comes on top is refused as `overloaded`',
+  }),
+  queueTokens: integer({
+    env: 'QUEUE_TOKENS',
+    unit: 'tokens',
+    min: 1,
+    max: 1_073_741_824,
+    fallback: 65_536,
+    doc: 'Most tokens that wait for inference',
+  }),
+  queueCharacters: integer({
+    env: 'QUEUE_CHARACTERS',
+    unit: 'characters',
+    min: 1,
+    max: 1_073_741_824,
+    fallback: 2_000_000,
+    doc: 'Most characters that wait for a tokenizer',
+  }),
+  workerTimeoutMs: integer({
+    env: 'WORKER_TIMEOUT_MS',
+    unit: 'ms',
+    min: 100,
+    max: 3_600_000,
+    fallback: 30_000,
+    doc: 'A child process that answers a batch no sooner is replaced',
+  }),
+  loadTimeoutMs: integer({
+    env: 'LOAD_TIMEOUT_MS',
+    unit: 'ms',
+    min: 1_000,
+    max: 3_600_000,
+    fallback: 120_000,
+    doc: 'The same while a model is loaded and tried',
+  }),
+  drainDelayMs: integer({
+    env: 'DRAIN_DELAY_MS',
+    unit: 'ms',
+    min: 0,
+    max: 600_000,
+    fallback: 5_000,
+    doc: 'After SIGTERM, how long requests are still served so that a load balancer can look away',
+  }),
+} as const satisfies Record<string, Setting<string | number | undefined>>;
+
+export type Config = {
+  readonly [Key in keyof typeof SETTINGS]: (typeof SETTINGS)[Key] extends Setting<infer T> ? T : never;
+};
+
+/** All settings that are wrong, one line each. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(problems.join('\n'));
+    this.problems = problems;
+  }
+}
+
+/**
+ * Reads every setting from the environment. An empty variable counts as unset.
+ *
+ * @throws ConfigError that lists all wrong settings at once
+ */
+export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const problems: string[] = [];
+  const entries = Object.entries<Setting<string | number | undefined>>(SETTINGS).map(([key, setting]) => {
+    const raw = env[setting.env]?.trim();
+    if (raw === undefined || raw === '') return [key, setting.fallback];
+    const value = setting.read(raw);
+    if (value === undefined) problems.push(`${setting.env} must be ${setting.accepts}, got ${JSON.stringify(raw)}`);
+    return [key, value];
+  });
+  if (problems.length > 0) throw new ConfigError(problems);
+  return Object.fromEntries(entries) as Config;
+}
+
+/** The configuration table of the README, in Markdown. */
+export function configTable(): string {
+  const rows = Object.values<Setting<string | number | undefined>>(SETTINGS).map((setting) => {
+    const fallback = setting.fallbackDoc ?? `\`${setting.fallback}\``;
+    const unit = setting.unit === undefined ? '' : ` (${setting.unit})`;
+    return `| \`${setting.env}\` | ${fallback} | ${setting.doc}${unit} |`;
+  });
+  return ['| variable | default | what it does |', '|---|---|---|', ...rows].join('\n');
+}

@@ -1,0 +1,99 @@
+/** The process: configuration, engine, listener, signals. `npm start`. */
+import { readFile } from 'node:fs/promises';
+import type { AddressInfo } from 'node:net';
+
+import { announce } from './announcement.ts';
+import { buildApp } from './app.ts';
+import { type Config, ConfigError, loadConfig } from './config.ts';
+import { createEngine } from './engine/engine.ts';
+import type { Engine } from './engine/types.ts';
+import { createLifecycle } from './lifecycle.ts';
+import { createLogger } from './observability/logger.ts';
+import { createMetrics } from './observability/metrics.ts';
+import { observeWorkers } from './observability/worker-log.ts';
+import { createShutdown } from './shutdown.ts';
+
+const config = readConfig();
+const logger = createLogger(config.logLevel);
+const metrics = createMetrics();
+
+// While models load there is nothing to finish first. As process 1 of a container it must say so itself.
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, leaveWhileLoading);
+
+const engine = await startEngine();
+metrics.watch(engine);
+const lifecycle = createLifecycle();
+const app = await buildApp({ engine, lifecycle, logger, metrics, config, version: await ownVersion() });
+await listen();
+
+const shutdown = createShutdown({
+  lifecycle,
+  drainDelayMs: config.drainDelayMs,
+  async close() {
+    await app.close();
+    await engine.close();
+  },
+  exit: (code) => process.exit(code),
+});
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.off(signal, leaveWhileLoading).on(signal, shutdown);
+
+const { port } = app.server.address() as AddressInfo;
+process.stdout.write(announce(engine, { host: config.host, port }));
+
+function leaveWhileLoading(): void {
+  process.exit(0);
+}
+
+function readConfig(): Config {
+  try {
+    return loadConfig(process.env);
+  } catch (error) {
+    if (error instanceof ConfigError) return giveUp(`These settings are wrong:\n${indent(error.problems)}`);
+    throw error;
+  }
+}
+
+async function startEngine(): Promise<Engine> {
+  const started = await createEngine({ ...config, observer: observeWorkers(metrics.observer, logger) }).catch(() =>
+    giveUp(`MODELS_DIR (${config.modelsDir}) cannot be read: point it to a folder that holds bundles.`),
+  );
+  const names = started.models().map(({ name }) => name);
+  if (names.length === 0) {
+    const reasons = started.refused().map(({ folder, reason }) => `${folder}: ${reason}`);
+    const why = reasons.length > 0 ? `Each bundle was refused:\n${indent(reasons)}` : 'It holds no bundle.';
+    giveUp(`No model can be served from MODELS_DIR (${config.modelsDir}). ${why}`);
+  }
+  if (started.defaultModel() === undefined) {
+    giveUp(`DEFAULT_MODEL (${config.defaultModel}) is not served. Served are: ${names.join(', ')}.`);
+  }
+  return started;
+}
+
+async function listen(): Promise<void> {
+  try {
+    await app.listen({ host: config.host, port: config.port });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const remedy: Record<string, string> = {
+      EADDRINUSE: `Port ${config.port} is in use: end what listens on it, or set PORT.`,
+      EACCES: `Port ${config.port} may not be used by this user: set PORT to 1024 or more.`,
+      EADDRNOTAVAIL: `HOST (${config.host}) is no address of this machine.`,
+      ENOTFOUND: `HOST (${config.host}) is no address of this machine.`,
+    };
+    giveUp(remedy[code ?? ''] ?? `Cannot listen on ${config.host}:${config.port} (${code}).`);
+  }
+}
+
+async function ownVersion(): Promise<string> {
+  const text = await readFile(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+function indent(lines: readonly string[]): string {
+  return lines.map((line) => `  ${line}`).join('\n');
+}
+
+function giveUp(message: string): never {
+  process.stderr.write(`${message}\n`);
+  process.exit(1);
+}

@@ -1,0 +1,132 @@
+/**
+ * What Prometheus is told. Buckets are fixed and every label takes few values: routes, statuses, served models,
+ * their labels and layers. Recorded in the main process only, so a scrape asks nobody.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+import type { Engine, EngineObserver } from '../engine/types.ts';
+
+export interface Metrics {
+  readonly contentType: string;
+  /** Told of the engine's work. */
+  readonly observer: EngineObserver;
+  requested(route: string, status: number, seconds: number): void;
+  /** @param layerMeans the mean gate of each adapted layer */
+  classified(model: string, label: string, layerMeans: ReadonlyMap<number, number>): void;
+  /** From now on says which models this engine serves. */
+  watch(engine: Engine): void;
+  expose(): Promise<string>;
+}
+
+/** Seconds. A short text takes milliseconds, a full queue seconds. */
+const REQUEST_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const WORK_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
+const BATCH_WINDOWS = [1, 2, 4, 8, 16, 32, 64, 128];
+const BATCH_TOKENS = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384];
+const SHARES = [
+  0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1,
+];
+
+/** Gauges of prom-client whose names end as only a counter's may. */
+const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
+
+/** @param process whether to measure the process and its event loop too; needs timers, so tests leave it out */
+export function createMetrics({ process = true } = {}): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  if (process) {
+    collectDefaultMetrics({ register: registry });
+    for (const name of MISNAMED) registry.removeSingleMetric(name);
+  }
+
+  const histogram = <Label extends string>(name: string, help: string, buckets: number[], labelNames: Label[]) =>
+    new Histogram({ name: `dslora_${name}`, help, buckets, labelNames, registers });
+
+  const requestSeconds = histogram('http_request_duration_seconds', 'Time from request to answer.', REQUEST_SECONDS, [
+    'route',
+    'status',
+  ]);
+  const queueSeconds = histogram('queue_wait_seconds', 'Time a window waited for a worker.', REQUEST_SECONDS, [
+    'model',
+  ]);
+  const tokenizeSeconds = histogram(
+    'tokenize_seconds',
+    'Time to normalise and tokenise the texts of a request.',
+    WORK_SECONDS,
+    ['model'],
+  );
+  const inferenceSeconds = histogram('inference_seconds', 'Time the graph ran on a batch.', WORK_SECONDS, ['model']);
+  const batchWindows = histogram('batch_windows', 'Windows in a batch.', BATCH_WINDOWS, ['model']);
+  const batchTokens = histogram('batch_tokens', 'Tokens in a batch, without padding.', BATCH_TOKENS, ['model']);
+  const paddingShare = histogram('batch_padding_ratio', 'Share of padding in what the graph ran on.', SHARES, [
+    'model',
+  ]);
+  const gateActivation = histogram('gate_activation_ratio', 'Mean gate of a layer, one observation a text.', SHARES, [
+    'model',
+    'layer',
+  ]);
+  const predictions = new Counter({
+    name: 'dslora_predictions_total',
+    help: 'Texts by most probable class.',
+    labelNames: ['model', 'label'],
+    registers,
+  });
+  const queueDepth = new Gauge({ name: 'dslora_queue_windows', help: 'Windows waiting now.', registers });
+  const workerExits = new Counter({
+    name: 'dslora_worker_exits_total',
+    help: 'Worker processes that ended, and whether they were told to.',
+    labelNames: ['role', 'expected'],
+    registers,
+  });
+
+  return {
+    contentType: registry.contentType,
+    observer: {
+      tokenized: ({ model, seconds }) => tokenizeSeconds.observe({ model }, seconds),
+      queued: ({ model, seconds }) => queueSeconds.observe({ model }, seconds),
+      batch({ model, windows, tokens, paddedTokens, seconds }) {
+        inferenceSeconds.observe({ model }, seconds);
+        batchWindows.observe({ model }, windows);
+        batchTokens.observe({ model }, tokens);
+        paddingShare.observe({ model }, 1 - tokens / paddedTokens);
+      },
+      depth: (windows) => queueDepth.set(windows),
+      workerExited: ({ role, expected }) => workerExits.inc({ role, expected: String(expected) }),
+    },
+    requested: (route, status, seconds) => requestSeconds.observe({ route, status }, seconds),
+    classified(model, label, layerMeans) {
+      predictions.inc({ model, label });
+      for (const [layer, mean] of layerMeans) gateActivation.observe({ model, layer }, mean);
+    },
+    watch: (engine) => registry.registerMetric(modelInfo(engine)),
+    expose: () => registry.metrics(),
+  };
+}
+
+/** Always 1: its labels are the information. Asked at each scrape, since a reload may change what is served. */
+function modelInfo(engine: Engine): Gauge {
+  return new Gauge({
+    name: 'dslora_model_info',
+    help: 'Served models.',
+    labelNames: ['model', 'version', 'base', 'method', 'precision', 'execution_provider', 'default'],
+    registers: [],
+    collect() {
+      this.reset();
+      const standard = engine.defaultModel()?.name;
+      for (const { name, version, manifest, graph, executionProvider } of engine.models()) {
+        this.set(
+          {
+            model: name,
+            version,
+            base: manifest.base.id,
+            method: manifest.method.name,
+            precision: manifest.graphs.find(({ file }) => file === graph)?.precision ?? 'unknown',
+            execution_provider: executionProvider,
+            default: String(name === standard),
+          },
+          1,
+        );
+      }
+    },
+  });
+}

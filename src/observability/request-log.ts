@@ -1,0 +1,51 @@
+/** One log line and one measurement a request, when it is over. */
+import type { FastifyInstance, FastifyReply } from 'fastify';
+
+import type { Metrics } from './metrics.ts';
+
+/** What a handler knows about a request that its log line should say. Never a text. */
+export interface RequestOutcome {
+  /** Name of the model that answered. */
+  model?: string;
+  /** Number of texts. */
+  texts?: number;
+  /** Code of the problem, where the answer is one. */
+  code?: string;
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    outcome: RequestOutcome;
+  }
+}
+
+/** Asked for every few seconds by machines: lines that would drown the rest. */
+const QUIET_ROUTES: ReadonlySet<string> = new Set(['/health/live', '/health/ready', '/metrics']);
+
+/** nginx's status for a client that did not wait. */
+const CLIENT_CLOSED_REQUEST = 499;
+
+export function logRequests(app: FastifyInstance, metrics: Metrics): void {
+  app.decorateRequest('outcome');
+  app.addHook('onRequest', async (request) => {
+    request.outcome = {};
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const { method, outcome } = request;
+    // The pattern of the route, not the address: that could hold anything, and without end.
+    const route = request.routeOptions.url ?? 'unmatched';
+    const status = finalStatus(reply);
+    metrics.requested(route, status, reply.elapsedTime / 1000);
+    const line = { method, route, status, durationMs: Math.round(reply.elapsedTime * 1000) / 1000, ...outcome };
+    request.log[levelOf(route, status)](line, 'request');
+  });
+}
+
+function finalStatus(reply: FastifyReply): number {
+  return reply.raw.writableEnded ? reply.statusCode : CLIENT_CLOSED_REQUEST;
+}
+
+function levelOf(route: string, status: number): 'debug' | 'info' | 'error' {
+  if (status >= 500 && !QUIET_ROUTES.has(route)) return 'error';
+  return QUIET_ROUTES.has(route) ? 'debug' : 'info';
+}
