@@ -71,7 +71,9 @@ export const ManifestSchema = Type.Object(
         name: Type.String({ minLength: 1, description: 'As in `dslora`: ds-lora, lora, lora-gate, lora-l1, …' }),
         rank: Type.Optional(Type.Integer({ minimum: 1 })),
         alpha: Type.Optional(Type.Number()),
-        targets: Type.Array(Type.String(), { description: 'Canonical module names: query, key, value, qkv, output, …' }),
+        targets: Type.Array(Type.String(), {
+          description: 'Canonical module names: query, key, value, qkv, output, …',
+        }),
         gate: Type.Union([
           Type.Null(),
           Type.Object(
@@ -79,7 +81,9 @@ export const ManifestSchema = Type.Object(
               kind: Type.Union([Type.Literal('linear'), Type.Literal('mlp')]),
               hidden: Type.Integer({ minimum: 0 }),
               pooling: Type.Union([Type.Literal('instance'), Type.Literal('token')]),
-              scale: Type.Number({ description: 'Factor on the gate in the forward pass; reported gates are without it' }),
+              scale: Type.Number({
+                description: 'Factor on the gate in the forward pass; reported gates are without it',
+              }),
             },
             closed,
           ),
@@ -93,7 +97,10 @@ export const ManifestSchema = Type.Object(
         ]),
         sparsity: Type.Union([Type.Null(), Probability], { description: 'Share of exact zeros in A and B' }),
         ranksKept: Type.Array(
-          Type.Object({ layer: Type.Integer({ minimum: 0 }), module: Type.String(), rank: Type.Integer({ minimum: 0 }) }, closed),
+          Type.Object(
+            { layer: Type.Integer({ minimum: 0 }), module: Type.String(), rank: Type.Integer({ minimum: 0 }) },
+            closed,
+          ),
         ),
       },
       closed,
@@ -112,13 +119,12 @@ export const ManifestSchema = Type.Object(
       { description: 'Our label -> attribute or category of each foreign protocol' },
     ),
     languages: Type.Array(Type.String({ pattern: '^[a-z]{2,3}(-[A-Za-z0-9]+)*$' }), { minItems: 1 }),
-    thresholds: Type.Object(
-      { balanced: Threshold, 'high-precision': Threshold, 'high-recall': Threshold },
-      closed,
-    ),
+    thresholds: Type.Object({ balanced: Threshold, 'high-precision': Threshold, 'high-recall': Threshold }, closed),
     input: Type.Object(
       {
-        normalization: Type.Array(Type.Union(NORMALIZATION_STEPS.map((step) => Type.Literal(step))), { uniqueItems: true }),
+        normalization: Type.Array(Type.Union(NORMALIZATION_STEPS.map((step) => Type.Literal(step))), {
+          uniqueItems: true,
+        }),
         maxTokens: Type.Integer({ minimum: 8 }),
         windowOverlap: Type.Integer({ minimum: 0 }),
         prefixIds: Type.Array(Type.Integer({ minimum: 0 })),
@@ -128,8 +134,12 @@ export const ManifestSchema = Type.Object(
       },
       closed,
     ),
-    gates: Type.Array(Type.Object({ layer: Type.Integer({ minimum: 0 }), module: Type.String({ minLength: 1 }) }, closed)),
-    dropped: Type.Array(Type.Object({ layer: Type.Integer({ minimum: 0 }), module: Type.String({ minLength: 1 }) }, closed)),
+    gates: Type.Array(
+      Type.Object({ layer: Type.Integer({ minimum: 0 }), module: Type.String({ minLength: 1 }) }, closed),
+    ),
+    dropped: Type.Array(
+      Type.Object({ layer: Type.Integer({ minimum: 0 }), module: Type.String({ minLength: 1 }) }, closed),
+    ),
     distribution: Type.Object(
       {
         split: Type.String(),
@@ -155,7 +165,12 @@ export const ManifestSchema = Type.Object(
       Type.Object(
         {
           ...StoredFile,
-          precision: Type.Union([Type.Literal('fp32'), Type.Literal('fp16'), Type.Literal('int8'), Type.Literal('int4')]),
+          precision: Type.Union([
+            Type.Literal('fp32'),
+            Type.Literal('fp16'),
+            Type.Literal('int8'),
+            Type.Literal('int4'),
+          ]),
           executionProviders: Type.Array(Type.Union([Type.Literal('cpu'), Type.Literal('cuda')]), { minItems: 1 }),
           layout: Type.String({ minLength: 1 }),
           batchInvariant: Type.Boolean(),
@@ -177,7 +192,12 @@ export const ManifestSchema = Type.Object(
     ),
     files: Type.Array(Type.Object(StoredFile, closed), { description: 'Every other file but manifest.json' }),
     calibration: Type.Object(
-      { split: Type.String(), temperature: Type.Number({ exclusiveMinimum: 0 }), eceBefore: Type.Number(), eceAfter: Type.Number() },
+      {
+        split: Type.String(),
+        temperature: Type.Number({ exclusiveMinimum: 0 }),
+        eceBefore: Type.Number(),
+        eceAfter: Type.Number(),
+      },
       closed,
     ),
     evaluation: Type.Array(

@@ -1,0 +1,48 @@
+/** The files of a bundle on disk: only plain ones, only the listed ones, exactly as listed. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { lstat, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+
+export interface StoredFile {
+  readonly file: string;
+  readonly sha256: string;
+  /** Size in bytes. */
+  readonly bytes: number;
+}
+
+/** @returns problems; empty when the folder holds `manifest.json` and the listed files, all of them plain, and nothing else */
+export async function checkFolder(folder: string, listed: readonly StoredFile[]): Promise<readonly string[]> {
+  const present = await readdir(folder, { withFileTypes: true });
+  const expected = new Set(['manifest.json', ...listed.map((entry) => entry.file)]);
+  const problems: string[] = [];
+  for (const entry of present) {
+    if (!expected.has(entry.name)) problems.push(`${entry.name} is in the folder but not in the manifest`);
+    else if (!entry.isFile()) problems.push(`${entry.name} is not a plain file`);
+  }
+  const names = new Set(present.map((entry) => entry.name));
+  for (const name of expected) if (!names.has(name)) problems.push(`${name} is missing`);
+  return problems;
+}
+
+/** @returns problems; empty when every file has the size and the SHA-256 that the manifest states */
+export async function checkContents(folder: string, listed: readonly StoredFile[]): Promise<readonly string[]> {
+  const problems = await Promise.all(listed.map((entry) => checkContent(folder, entry)));
+  return problems.flat();
+}
+
+async function checkContent(folder: string, entry: StoredFile): Promise<readonly string[]> {
+  const path = join(folder, entry.file);
+  const { size } = await lstat(path);
+  if (size !== entry.bytes) return [`${entry.file} has ${size} bytes, expected ${entry.bytes}`];
+  const sha256 = await hash(path);
+  if (sha256 !== entry.sha256) return [`${entry.file} has SHA-256 ${sha256}, expected ${entry.sha256}`];
+  return [];
+}
+
+async function hash(path: string): Promise<string> {
+  const digest = createHash('sha256');
+  await pipeline(createReadStream(path, { highWaterMark: 1024 * 1024 }), digest);
+  return digest.digest('hex');
+}

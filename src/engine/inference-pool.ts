@@ -1,0 +1,217 @@
+/**
+ * The inference processes: a free one takes the best batch that waits.
+ *
+ * Windows of a batch whose process died or hung are given back to the scheduler once and run alone; one that fails a
+ * second time is reported as failed. Each window is reported exactly once.
+ */
+import type { GraphChoice, LoadGraph, Ran } from './protocol.ts';
+import type { Batch, Scheduler, Window } from './scheduler.ts';
+import { type ChildEvents, type SupervisedChild, superviseChild } from './supervisor.ts';
+
+/** What one window's run gave. */
+export interface WindowOutput {
+  readonly probabilities: readonly number[];
+  readonly gates: readonly number[];
+}
+
+export interface PoolEvents<T> {
+  ran(window: Window<T>, output: WindowOutput, seconds: number): void;
+  failed(window: Window<T>): void;
+  /** False when nobody waits for the window any more: it is not run again. */
+  wanted(window: Window<T>): boolean;
+  /** A batch begins to run. */
+  taken(batch: Batch<T>): void;
+  finished(batch: Batch<T>, ran: Ran): void;
+  exited: ChildEvents['exited'];
+}
+
+/** One process while a bundle is tried out on it. */
+export interface TrialWorker {
+  /** @throws ChildError when no choice can be loaded, or the process died over it */
+  load(spec: LoadGraph): Promise<GraphChoice>;
+  /** Runs windows as one batch. @throws ChildError */
+  run(model: string, windows: readonly Int32Array[]): Promise<WindowOutput[]>;
+  unload(model: string): Promise<void>;
+}
+
+export interface InferencePool {
+  /** Runs `work` on one process, which takes no other trial meanwhile. */
+  trial<R>(work: (worker: TrialWorker) => Promise<R>): Promise<R>;
+  /** Every process loads the graph and keeps it, over replacements too; resolves when those that run have it. */
+  serve(spec: LoadGraph): Promise<void>;
+  /** To be called after windows were offered to the scheduler. */
+  wake(): void;
+  /** True while a process runs that has loaded what is served. */
+  readonly running: boolean;
+  close(): Promise<void>;
+}
+
+/** As in the tokenizer's lane: failed starts in a row, of every process, after which waiting windows are given up. */
+const GIVE_UP_AFTER = 5;
+
+interface Worker {
+  readonly child: SupervisedChild;
+  readonly loaded: Set<string>;
+  /** All that is served is loaded, or could not be. */
+  prepared: boolean;
+  busy: boolean;
+  /** The trials of this process, one after the other. */
+  trials: Promise<unknown>;
+  trialCount: number;
+  /** Called when the process is prepared, or is given up. */
+  readonly awaiting: (() => void)[];
+}
+
+export function createInferencePool<T extends { readonly ids: Int32Array }>(options: {
+  readonly workers: number;
+  readonly timeoutMs: number;
+  readonly loadTimeoutMs: number;
+  readonly scheduler: Scheduler<T>;
+  readonly events: PoolEvents<T>;
+}): InferencePool {
+  const { scheduler, events, timeoutMs, loadTimeoutMs } = options;
+  const served: LoadGraph[] = [];
+  const lostOnce = new WeakSet<Window<T>>();
+  const workers: Worker[] = Array.from({ length: options.workers }, startWorker);
+
+  function startWorker(): Worker {
+    const worker: Worker = {
+      child: superviseChild('inference', {
+        started: () => void prepare(worker),
+        exited(event) {
+          worker.loaded.clear();
+          worker.prepared = false;
+          events.exited(event);
+          if (worker.child.failures >= GIVE_UP_AFTER) release(worker);
+          if (workers.every(({ child }) => child.failures >= GIVE_UP_AFTER))
+            for (const window of scheduler.drain()) events.failed(window);
+        },
+      }),
+      loaded: new Set(),
+      prepared: false,
+      busy: false,
+      trials: Promise.resolve(),
+      trialCount: 0,
+      awaiting: [],
+    };
+    return worker;
+  }
+
+  async function prepare(worker: Worker): Promise<void> {
+    for (const spec of served) await loadOn(worker, spec).catch(() => {});
+    worker.prepared = worker.child.running;
+    if (worker.prepared) release(worker);
+    wake();
+  }
+
+  function release(worker: Worker): void {
+    for (const proceed of worker.awaiting.splice(0)) proceed();
+  }
+
+  async function loadOn(worker: Worker, spec: LoadGraph): Promise<void> {
+    if (worker.loaded.has(spec.model)) return;
+    await worker.child.call(spec, loadTimeoutMs);
+    worker.loaded.add(spec.model);
+  }
+
+  const isFree = (worker: Worker) => worker.prepared && !worker.busy;
+
+  function wake(): void {
+    let idle = workers.filter(isFree).length;
+    for (const worker of workers) {
+      if (!isFree(worker)) continue;
+      const batch = scheduler.take(performance.now(), idle, (model) => worker.loaded.has(model));
+      if (batch === undefined) continue;
+      idle--;
+      void run(worker, batch);
+    }
+  }
+
+  async function run(worker: Worker, batch: Batch<T>): Promise<void> {
+    worker.busy = true;
+    events.taken(batch);
+    try {
+      const ran = await worker.child.call(runRequest(batch.model, batch.windows), timeoutMs);
+      const outputs = rowsOf(ran, batch.windows.length);
+      const tokens = batch.windows.reduce((sum, window) => sum + window.tokens, 0);
+      // The next batch first: the process should not wait for the answers to be put together.
+      worker.busy = false;
+      wake();
+      events.finished(batch, ran);
+      batch.windows.forEach((window, row) => {
+        events.ran(window, outputs[row] as WindowOutput, (ran.seconds * window.tokens) / tokens);
+      });
+    } catch {
+      const again = batch.windows.filter((window) => !lostOnce.has(window) && events.wanted(window));
+      for (const window of again) lostOnce.add(window);
+      scheduler.giveBack(again, performance.now());
+      worker.busy = false;
+      wake();
+      for (const window of batch.windows) if (!again.includes(window)) events.failed(window);
+    }
+  }
+
+  return {
+    trial(work) {
+      const worker = workers.reduce((least, other) => (other.trialCount < least.trialCount ? other : least));
+      worker.trialCount++;
+      const outcome = worker.trials.then(async () => {
+        // The bundle tried before may have taken the process with it.
+        if (!worker.prepared) await new Promise<void>((resolve) => worker.awaiting.push(resolve));
+        return work(trialWorker(worker, timeoutMs, loadTimeoutMs));
+      });
+      worker.trials = outcome.catch(() => {}).finally(() => worker.trialCount--);
+      return outcome;
+    },
+    async serve(spec) {
+      served.push(spec);
+      await Promise.allSettled(workers.map((worker) => loadOn(worker, spec)));
+      wake();
+    },
+    wake,
+    get running() {
+      return workers.some((worker) => worker.prepared && worker.loaded.size > 0);
+    },
+    async close() {
+      await Promise.all(workers.map(({ child }) => child.close()));
+    },
+  };
+}
+
+function trialWorker(worker: Worker, timeoutMs: number, loadTimeoutMs: number): TrialWorker {
+  return {
+    async load(spec) {
+      const { choice } = await worker.child.call(spec, loadTimeoutMs);
+      worker.loaded.add(spec.model);
+      return spec.choices[choice] as GraphChoice;
+    },
+    async run(model, windows) {
+      const items = windows.map((ids) => ({ model, tokens: ids.length, item: { ids } }));
+      return rowsOf(await worker.child.call(runRequest(model, items), timeoutMs), windows.length);
+    },
+    async unload(model) {
+      worker.loaded.delete(model);
+      await worker.child.call({ type: 'unload-graph', model }, timeoutMs);
+    },
+  };
+}
+
+function runRequest<T extends { readonly ids: Int32Array }>(model: string, windows: readonly Window<T>[]) {
+  const lengths = Int32Array.from(windows, (window) => window.tokens);
+  const ids = new Int32Array(windows.reduce((sum, window) => sum + window.tokens, 0));
+  let offset = 0;
+  for (const { item } of windows) {
+    ids.set(item.ids, offset);
+    offset += item.ids.length;
+  }
+  return { type: 'run', model, lengths, ids } as const;
+}
+
+function rowsOf(ran: Ran, rows: number): WindowOutput[] {
+  const labels = ran.probabilities.length / rows;
+  const gates = ran.gates.length / rows;
+  return Array.from({ length: rows }, (_, row) => ({
+    probabilities: Array.from(ran.probabilities.subarray(row * labels, (row + 1) * labels)),
+    gates: Array.from(ran.gates.subarray(row * gates, (row + 1) * gates)),
+  }));
+}

@@ -1,0 +1,157 @@
+/**
+ * One child process that is always there: started, watched, killed when it hangs, replaced when it dies.
+ *
+ * Calls are promises. Whatever happens to the child, each call is settled exactly once: with the child's reply, or with
+ * a ChildError. Deciding what to do with work that a dead child held is the caller's part.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+import type { Call, Replies, Reply, Request, Role } from './protocol.ts';
+
+export class ChildError extends Error {
+  override readonly name = 'ChildError';
+  /**
+   * `refused`: the child answered that it cannot; it is well, and another try would end alike.
+   * `lost`: the child died, was killed because it hung, or was not running.
+   */
+  readonly kind: 'refused' | 'lost';
+
+  constructor(kind: 'refused' | 'lost', message: string) {
+    super(message);
+    this.kind = kind;
+  }
+}
+
+export interface SupervisedChild {
+  /** False while the child is being replaced. */
+  readonly running: boolean;
+  readonly pid: number | undefined;
+  /** Starts in a row that ended before the child had lived for a while. */
+  readonly failures: number;
+  /** @throws ChildError */
+  call<R extends Request>(request: R, timeoutMs: number): Promise<Replies[R['type']]>;
+  /** Ends the child for good. Calls still open are lost. */
+  close(): Promise<void>;
+}
+
+export interface ChildEvents {
+  /** The child runs and takes calls; also after each replacement. */
+  started(): void;
+  exited(event: { role: string; code: number | null; signal: string | null; expected: boolean }): void;
+}
+
+/** Wait before a replacement starts: none after a first death, then doubled from 100 ms to 10 s. */
+const BACKOFF_MS = { first: 100, longest: 10_000 };
+/** A child that lived this long was not failing at its start. */
+const HEALTHY_AFTER_MS = 10_000;
+/** A child that does not end by itself when told to is killed. */
+const CLOSE_TIMEOUT_MS = 2_000;
+
+const ENTRY = fileURLToPath(new URL('./worker.ts', import.meta.url));
+
+interface Open {
+  readonly resolve: (value: never) => void;
+  readonly reject: (error: ChildError) => void;
+  readonly watchdog: NodeJS.Timeout;
+}
+
+/** @param entry path of the child's program; another one only in tests */
+export function superviseChild(role: Role, events: ChildEvents, entry: string = ENTRY): SupervisedChild {
+  let child: ChildProcess | undefined;
+  let restart: NodeJS.Timeout | undefined;
+  let startedAt = 0;
+  let failures = 0;
+  let closing = false;
+  let nextJob = 0;
+  const open = new Map<number, Open>();
+
+  function start(): void {
+    restart = undefined;
+    startedAt = performance.now();
+    const started = fork(entry, [role], {
+      serialization: 'advanced',
+      // Flags of the parent (a test runner's, an inspector's) are not the child's.
+      execArgv: [],
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    });
+    child = started;
+    started.on('message', (reply: Reply) => {
+      if (started === child) settle(reply);
+    });
+    // A failed fork has no 'exit'; a broken channel is followed by one.
+    started.on('error', () => {
+      if (started.pid === undefined) ended(started, null, null);
+    });
+    started.on('exit', (code, signal) => ended(started, code, signal));
+    // Not before the caller has its SupervisedChild.
+    queueMicrotask(() => events.started());
+  }
+
+  function settle(reply: Reply): void {
+    const call = open.get(reply.job);
+    if (call === undefined) return;
+    open.delete(reply.job);
+    clearTimeout(call.watchdog);
+    if ('failed' in reply) call.reject(new ChildError('refused', reply.failed));
+    else call.resolve(reply.value as never);
+  }
+
+  function ended(which: ChildProcess, code: number | null, signal: string | null): void {
+    if (which !== child) return;
+    child = undefined;
+    failures = performance.now() - startedAt > HEALTHY_AFTER_MS ? 0 : failures + 1;
+    if (!closing) {
+      const wait = failures <= 1 ? 0 : Math.min(BACKOFF_MS.first * 2 ** (failures - 2), BACKOFF_MS.longest);
+      restart = setTimeout(start, wait);
+    }
+    const lost = [...open.values()];
+    open.clear();
+    const how = signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`;
+    for (const call of lost) {
+      clearTimeout(call.watchdog);
+      call.reject(new ChildError('lost', `the ${role} process ${how}`));
+    }
+    events.exited({ role, code, signal, expected: closing });
+  }
+
+  start();
+
+  return {
+    get running() {
+      return child !== undefined;
+    },
+    get pid() {
+      return child?.pid;
+    },
+    get failures() {
+      return failures;
+    },
+    call(request, timeoutMs) {
+      const target = child;
+      if (target === undefined) return Promise.reject(new ChildError('lost', `the ${role} process is not running`));
+      const job = nextJob++;
+      return new Promise((resolve, reject) => {
+        // Nothing can interrupt native code but the end of its process. 'exit' then rejects the call.
+        const watchdog = setTimeout(() => target.kill('SIGKILL'), timeoutMs);
+        open.set(job, { resolve, reject, watchdog });
+        // A message that cannot be sent means that the child is gone: 'exit' follows.
+        target.send({ job, request } satisfies Call, () => {});
+      });
+    },
+    close() {
+      closing = true;
+      clearTimeout(restart);
+      const target = child;
+      if (target === undefined) return Promise.resolve();
+      return new Promise((resolve) => {
+        const killer = setTimeout(() => target.kill('SIGKILL'), CLOSE_TIMEOUT_MS);
+        target.once('exit', () => {
+          clearTimeout(killer);
+          resolve();
+        });
+        if (target.connected) target.disconnect();
+      });
+    },
+  };
+}

@@ -1,0 +1,25 @@
+/**
+ * Text -> token ids. The only file that imports the tokenizer library.
+ *
+ * `@huggingface/tokenizers` is the tokenizer of transformers.js without the rest of it: it loads in 5 ms instead of
+ * 125 ms, in 40 MB less memory, and brings neither onnxruntime-web nor sharp.
+ */
+import { readFile } from 'node:fs/promises';
+
+import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
+
+/** @returns ids of the whole text, without special tokens, truncation or padding */
+export type Tokenizer = (text: string) => readonly number[];
+
+/**
+ * @param tokenizerFile path of `tokenizer.json`
+ * @param configFile path of `tokenizer_config.json`
+ * @throws Error when the files are no tokenizer that the library knows
+ */
+export async function loadTokenizer(tokenizerFile: string, configFile: string): Promise<Tokenizer> {
+  const [tokenizer, config] = await Promise.all(
+    [tokenizerFile, configFile].map(async (file) => JSON.parse(await readFile(file, 'utf8')) as object),
+  );
+  const huggingFace = new HuggingFaceTokenizer(tokenizer as object, config as object);
+  return (text) => huggingFace.encode(text, { add_special_tokens: false }).ids;
+}

@@ -1,0 +1,162 @@
+/**
+ * All tokenizing of the service, in two lanes: a text that takes long must not hold up the short ones.
+ *
+ * What a text costs is known only by its length: 100,000 characters of 99-letter words take close to a second,
+ * 100,000 spaces next to nothing. So long texts have a process of their own, which starts when the first one comes.
+ */
+import { EMPTY, INVALID_UNICODE, type LoadTokenizer, type Tokenized } from './protocol.ts';
+import type { ChildEvents } from './supervisor.ts';
+import { createTokenizerLane, type TokenizerLane } from './tokenizer-lane.ts';
+
+export type TokenizedText =
+  | { readonly error: 'invalid_unicode' | 'empty_after_normalization' }
+  | {
+      /** int32 [n], without special tokens; n is at least 1. */
+      readonly ids: Int32Array;
+      /** Empty unless it was asked for. */
+      readonly normalized: string;
+    };
+
+export interface Tokenizers {
+  /** @throws ChildError when the tokenizer cannot be loaded */
+  load(spec: LoadTokenizer): Promise<void>;
+  /**
+   * @returns one outcome for each text, in order, and the seconds of work
+   * @throws ChildError, or the signal's reason
+   */
+  tokenize(
+    model: string,
+    texts: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<{ readonly texts: readonly TokenizedText[]; readonly seconds: number }>;
+  /**
+   * As `tokenize`, with the normalised texts, all in the short lane: golden vectors.
+   *
+   * @throws ChildError
+   */
+  inspect(model: string, texts: readonly string[]): Promise<readonly TokenizedText[]>;
+  /** Texts and UTF-16 units that wait or are being worked on. */
+  readonly texts: number;
+  readonly characters: number;
+  readonly running: boolean;
+  close(): Promise<void>;
+}
+
+/** UTF-16 units. At the worst 8.6 microseconds each were seen (99-letter words, WordPiece), so 17 ms. */
+const LONG_TEXT = 2_000;
+/** UTF-16 units of one job in the short lane: what a neighbour may have to wait for. */
+const JOB_SIZE = 8_000;
+/** A request's later jobs count as arrived this much later for each unit before them: others come in between. */
+const PACE_MS_PER_UNIT = 0.001;
+
+export function createTokenizers(options: {
+  readonly timeoutMs: number;
+  readonly loadTimeoutMs: number;
+  readonly exited: ChildEvents['exited'];
+}): Tokenizers {
+  const specs: LoadTokenizer[] = [];
+  const short = createTokenizerLane({ specs: [], ...options });
+  let long: TokenizerLane | undefined;
+  let waitingTexts = 0;
+  let waitingCharacters = 0;
+
+  function laneOf(job: Job): TokenizerLane {
+    if (!job.long) return short;
+    long ??= createTokenizerLane({ specs, ...options });
+    return long;
+  }
+
+  return {
+    get texts() {
+      return waitingTexts;
+    },
+    get characters() {
+      return waitingCharacters;
+    },
+    get running() {
+      return short.running;
+    },
+    async load(spec) {
+      await short.load(spec);
+      specs.push(spec);
+      await long?.load(spec);
+    },
+    async tokenize(model, texts, signal) {
+      const characters = texts.reduce((sum, text) => sum + text.length, 0);
+      waitingTexts += texts.length;
+      waitingCharacters += characters;
+      try {
+        const now = performance.now();
+        const outcomes = new Array<TokenizedText>(texts.length);
+        const seconds = await Promise.all(
+          cutJobs(texts).map(async (job) => {
+            const request = {
+              type: 'tokenize',
+              model,
+              texts: job.indexes.map((i) => texts[i] as string),
+              normalized: false,
+            } as const;
+            const due = now + job.before * PACE_MS_PER_UNIT;
+            const tokenized = await laneOf(job).submit({ request, due, signal });
+            split(tokenized).forEach((outcome, k) => {
+              outcomes[job.indexes[k] as number] = outcome;
+            });
+            return tokenized.seconds;
+          }),
+        );
+        return { texts: outcomes, seconds: seconds.reduce((a, b) => a + b, 0) };
+      } finally {
+        waitingTexts -= texts.length;
+        waitingCharacters -= characters;
+      }
+    },
+    async inspect(model, texts) {
+      const request = { type: 'tokenize', model, texts, normalized: true } as const;
+      return split(await short.submit({ request, due: performance.now(), signal: undefined }));
+    },
+    async close() {
+      await Promise.all([short.close(), long?.close()]);
+    },
+  };
+}
+
+interface Job {
+  readonly indexes: number[];
+  readonly long: boolean;
+  /** UTF-16 units of the request's earlier texts. */
+  readonly before: number;
+}
+
+/** Long texts one by one, short ones together up to the job size. */
+function cutJobs(texts: readonly string[]): Job[] {
+  const jobs: Job[] = [];
+  let before = 0;
+  let current: Job | undefined;
+  let size = 0;
+  texts.forEach((text, i) => {
+    if (text.length > LONG_TEXT) jobs.push({ indexes: [i], long: true, before });
+    else {
+      if (current === undefined || size + text.length > JOB_SIZE) {
+        current = { indexes: [], long: false, before };
+        jobs.push(current);
+        size = 0;
+      }
+      current.indexes.push(i);
+      size += text.length;
+    }
+    before += text.length;
+  });
+  return jobs;
+}
+
+/** Concatenated outcomes -> one for each text. */
+function split(tokenized: Tokenized): TokenizedText[] {
+  let offset = 0;
+  return Array.from(tokenized.counts, (count, k) => {
+    if (count === INVALID_UNICODE) return { error: 'invalid_unicode' };
+    if (count === EMPTY) return { error: 'empty_after_normalization' };
+    const ids = tokenized.ids.subarray(offset, offset + count);
+    offset += count;
+    return { ids, normalized: tokenized.normalized?.[k] ?? '' };
+  });
+}

@@ -1,0 +1,199 @@
+/**
+ * Tries a bundle before it serves: loads its tokenizer and a graph, and replays its golden vectors through them,
+ * each text alone and in mixed batches. Once for a bundle, on one process of each kind.
+ */
+import { basename, join } from 'node:path';
+
+import { storedFiles } from '../bundle/consistency.ts';
+import { compareGolden, type Replayed } from '../bundle/golden.ts';
+import type { Bundle } from '../bundle/load.ts';
+import type { Manifest } from '../bundle/manifest.ts';
+import { combineWindows } from './combine.ts';
+import type { TrialWorker, WindowOutput } from './inference-pool.ts';
+import type { ExecutionProvider, GraphChoice, LoadGraph, LoadTokenizer } from './protocol.ts';
+import { stampFile } from './stamp.ts';
+import { ChildError } from './supervisor.ts';
+import type { Tokenizers } from './tokenizers.ts';
+import { cutWindows } from './windows.ts';
+
+/** Why a sound folder is not a model that can serve. */
+export class TrialError extends Error {
+  override readonly name = 'TrialError';
+}
+
+/** Problems named at most in a reason. */
+const SHOWN = 3;
+
+/**
+ * Providers in the order in which they are tried.
+ * `auto` takes CUDA where a graph is made for it and the machine has it.
+ */
+const PROVIDERS = { auto: ['cuda', 'cpu'], cpu: ['cpu'], cuda: ['cuda'] } as const;
+
+export type ProviderOption = keyof typeof PROVIDERS;
+
+/** What `loadTokenizer` of a tokenizer process needs to know of a bundle. */
+export async function tokenizerSpec(model: string, { folder, manifest }: Bundle): Promise<LoadTokenizer> {
+  const [tokenizer, config] = await Promise.all(
+    ['tokenizer.json', 'tokenizer_config.json'].map((file) => stampFile(join(folder, file))),
+  );
+  const hash = (file: string) => storedFiles(manifest).find((entry) => entry.file === file)?.sha256;
+  return {
+    type: 'load-tokenizer',
+    model,
+    identity: `${hash('tokenizer.json')} ${hash('tokenizer_config.json')}`,
+    tokenizer: tokenizer as LoadTokenizer['tokenizer'],
+    config: config as LoadTokenizer['config'],
+    normalization: manifest.input.normalization,
+  };
+}
+
+/**
+ * What an inference process needs to know of a bundle.
+ *
+ * @throws TrialError when no graph is made for the wanted provider
+ */
+export async function graphSpec(
+  model: string,
+  { folder, manifest }: Bundle,
+  provider: ProviderOption,
+  threads: number,
+): Promise<LoadGraph> {
+  const wanted = PROVIDERS[provider].flatMap((executionProvider: ExecutionProvider) => {
+    const graph = manifest.graphs.find((entry) => entry.executionProviders.includes(executionProvider));
+    return graph === undefined ? [] : [{ graph, executionProvider }];
+  });
+  if (wanted.length === 0)
+    throw new TrialError(`no graph lists the execution provider ${PROVIDERS[provider].join(' or ')}`);
+  const choices = await Promise.all(
+    wanted.map(async ({ graph, executionProvider }) => ({
+      graph: await stampFile(join(folder, graph.file)),
+      externalData: await Promise.all(graph.externalData.map(({ file }) => stampFile(join(folder, file)))),
+      executionProvider,
+    })),
+  );
+  return {
+    type: 'load-graph',
+    model,
+    choices,
+    threads,
+    padId: manifest.input.padId,
+    labels: manifest.labels.length,
+    gates: manifest.gates.length,
+  };
+}
+
+/**
+ * @param batchTokens tokens of a mixed batch, padding included
+ * @returns the graph and provider that really run
+ * @throws TrialError with the reason, which holds no text
+ */
+export async function tryBundle(
+  bundle: Bundle,
+  specs: { readonly tokenizer: LoadTokenizer; readonly graph: LoadGraph },
+  tokenizers: Tokenizers,
+  worker: TrialWorker,
+  batchTokens: number,
+): Promise<GraphChoice> {
+  try {
+    const [choice] = await Promise.all([worker.load(specs.graph), tokenizers.load(specs.tokenizer)]);
+    const problems = await replayGolden(bundle, specs.graph.model, choice, tokenizers, worker, batchTokens);
+    if (problems.length === 0) return choice;
+    await worker.unload(specs.graph.model);
+    const more = problems.length > SHOWN ? [`${problems.length - SHOWN} more problems`] : [];
+    throw new TrialError([...problems.slice(0, SHOWN), ...more].join('; '));
+  } catch (error) {
+    if (error instanceof ChildError) throw new TrialError(`while the bundle was tried: ${error.message}`);
+    throw error;
+  }
+}
+
+async function replayGolden(
+  { golden, manifest }: Bundle,
+  model: string,
+  choice: GraphChoice,
+  tokenizers: Tokenizers,
+  worker: TrialWorker,
+  batchTokens: number,
+): Promise<readonly string[]> {
+  const graph = manifest.graphs.find((entry) => entry.file === basename(choice.graph.path));
+  const precision = graph?.precision ?? '';
+  const tokenized = await tokenizers.inspect(
+    model,
+    golden.items.map((item) => item.text),
+  );
+  const windows = tokenized.map((text) => ('error' in text ? [] : cutWindows(text.ids, manifest.input)));
+
+  const replay = (outputs: readonly (readonly WindowOutput[])[]): Replayed[] =>
+    tokenized.map((text, i) =>
+      'error' in text
+        ? text
+        : replayed(text, windows[i] as Int32Array[], outputs[i] as readonly WindowOutput[], manifest),
+    );
+
+  const alone: WindowOutput[][] = [];
+  for (const own of windows) alone.push(own.length === 0 ? [] : await worker.run(model, own));
+  const problems = compareGolden(golden, precision, replay(alone), 'alone');
+
+  const mixed = windows.map((own): WindowOutput[] => own.map(() => ({ probabilities: [], gates: [] })));
+  for (const batch of mixedBatches(windows, batchTokens)) {
+    const outputs = await worker.run(
+      model,
+      batch.map(({ ids }) => ids),
+    );
+    batch.forEach(({ text, window }, row) => {
+      (mixed[text] as WindowOutput[])[window] = outputs[row] as WindowOutput;
+    });
+  }
+  return [...problems, ...compareGolden(golden, precision, replay(mixed), 'in a mixed batch')];
+}
+
+function replayed(
+  text: { readonly ids: Int32Array; readonly normalized: string },
+  ids: readonly Int32Array[],
+  outputs: readonly WindowOutput[],
+  manifest: Manifest,
+): Replayed {
+  const scored = ids.map((own, w) => ({ tokens: own.length, ...(outputs[w] as WindowOutput) }));
+  const combined = combineWindows(scored, positiveColumns(manifest), textTokens(text.ids, manifest));
+  return {
+    normalized: text.normalized,
+    windows: ids.map((own, w) => ({ ids: own, ...(outputs[w] as WindowOutput) })),
+    combined,
+  };
+}
+
+interface GoldenWindow {
+  readonly text: number;
+  readonly window: number;
+  readonly ids: Int32Array;
+}
+
+/** Short and long windows together, so that padding would show: both ends of the order of length in turn. */
+function mixedBatches(windows: readonly (readonly Int32Array[])[], batchTokens: number): GoldenWindow[][] {
+  const all = windows
+    .flatMap((own, text) => own.map((ids, window): GoldenWindow => ({ text, window, ids })))
+    .sort((a, b) => b.ids.length - a.ids.length);
+  const dealt = all.map((_, i) => all[i % 2 === 0 ? i / 2 : all.length - (i + 1) / 2] as GoldenWindow);
+  const batches: GoldenWindow[][] = [];
+  let current: GoldenWindow[] = [];
+  for (const next of dealt) {
+    const longest = Math.max(next.ids.length, ...current.map(({ ids }) => ids.length));
+    if (current.length > 1 && longest * (current.length + 1) > batchTokens) {
+      batches.push(current);
+      current = [];
+    }
+    current.push(next);
+  }
+  return current.length > 0 ? [...batches, current] : batches;
+}
+
+/** Columns of `probabilities` that mean "offensive". */
+export function positiveColumns(manifest: Manifest): readonly number[] {
+  return manifest.positiveLabels.map((label) => manifest.labels.indexOf(label));
+}
+
+/** Tokens of a text, each real one counted once, special tokens included. */
+export function textTokens(ids: Int32Array, { input }: Manifest): number {
+  return ids.length + input.prefixIds.length + input.suffixIds.length;
+}
