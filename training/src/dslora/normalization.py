@@ -50,15 +50,15 @@ _INVISIBLE = re.compile(
     "\\U0001BCA0-\\U0001BCA3\\U0001D173-\\U0001D17A\\U000E0000-\\U000E0FFF]"
 )
 _URL = re.compile(
-    f'<url>|(?<![{_WORD}])(?:URL(?![{_WORD}])|(?:[Hh][Tt][Tt][Pp][Ss]?://|[Ww][Ww][Ww]\\.)[^{_WS}<>"]+)'
+    f'<url>|(?<![{_WORD}])(?:URL(?![{_WORD}])|(?:[Hh][Tt][Tt][Pp][Ss]?://|[Ww][Ww][Ww]\\.)[^{_WS}<>"]*)'
 )
 _MENTION = re.compile(f"<user>|(?<![{_WORD}])@[{_WORD}]+(?:@[A-Za-z0-9-]+(?:\\.[A-Za-z0-9-]+)+)?")
 _NUMBER = re.compile(
     f"<(?:number|percent|money|time|date|phone)>|(?<![{_WORD}])[0-9]+(?:[.,:/-][0-9]+)*(?![{_WORD}])"
 )
-_APOSTROPHE = re.compile(
-    f"(?<=[A-Za-z])[{_APOSTROPHES}](?=[A-Za-z])"
-    f"|(?<![{_WS}])[{_WS}]+[{_APOSTROPHES}][{_WS}]+"
+_INNER_APOSTROPHE = re.compile(f"(?<=[A-Za-z])[{_APOSTROPHES}](?=[A-Za-z])")
+_SPACED_APOSTROPHE = re.compile(
+    f"(?<![{_WS}])[{_WS}]+[{_APOSTROPHES}][{_WS}]+"
     f"(?=(?:[Ss]|[Tt]|[Rr][Ee]|[Vv][Ee]|[Ll][Ll]|[Dd]|[Mm])(?![{_WORD}]))"
 )
 _PUNCTUATION = re.compile(
@@ -76,7 +76,7 @@ STEPS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
         "mentions": lambda text: _MENTION.sub("@user", text),
         "numbers": lambda text: _NUMBER.sub("number", text),
         "lowercase": str.lower,
-        "apostrophes": lambda text: _APOSTROPHE.sub("", text),
+        "apostrophes": lambda text: _SPACED_APOSTROPHE.sub("", _INNER_APOSTROPHE.sub("", text)),
         "punctuation": lambda text: _PUNCTUATION.sub(" ", text),
         "whitespace": lambda text: _WHITESPACE.sub(" ", text).strip(" "),
     }
