@@ -228,9 +228,9 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
 /** The configuration table of the README, in Markdown. */
 export function configTable(): string {
   const rows = Object.values<Setting<string | number | undefined>>(SETTINGS).map((setting) => {
-    const fallback = setting.fallbackDoc ?? `\`${setting.fallback}\``;
-    const unit = setting.unit === undefined ? '' : ` (${setting.unit})`;
-    return `| \`${setting.env}\` | ${fallback} | ${setting.doc}${unit} |`;
+    const unit = setting.unit === undefined ? '' : ` ${setting.unit}`;
+    const fallback = setting.fallbackDoc ?? `\`${setting.fallback}\`${unit}`;
+    return `| \`${setting.env}\` | ${fallback} | ${setting.doc} |`;
   });
   return ['| variable | default | what it does |', '|---|---|---|', ...rows].join('\n');
 }

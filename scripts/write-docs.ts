@@ -1,0 +1,15 @@
+/**
+ * Writes the tables that code is the source of: settings into README.md, errors into docs/errors.md.
+ *
+ *     npm run docs              write them
+ *     npm run docs -- --check   exit 1 when a committed table differs
+ */
+import { problemTable } from '../src/api/problems.ts';
+import { configTable } from '../src/config.ts';
+import { keepGenerated, replaceMarked } from './generated-file.ts';
+
+const readme = new URL('../README.md', import.meta.url);
+await keepGenerated(readme, 'npm run docs', (present) => replaceMarked(present, 'configuration', configTable()));
+
+const errors = new URL('../docs/errors.md', import.meta.url);
+await keepGenerated(errors, 'npm run docs', (present) => replaceMarked(present, 'errors', problemTable()));

@@ -1,0 +1,38 @@
+/**
+ * Writes `openapi/openapi.json` from the routes.
+ *
+ *     npm run openapi              write it
+ *     npm run openapi -- --check   exit 1 when the committed file differs
+ */
+import { readFile } from 'node:fs/promises';
+
+import { buildApp } from '../src/app.ts';
+import { loadConfig } from '../src/config.ts';
+import type { Engine } from '../src/engine/types.ts';
+import { createLifecycle } from '../src/lifecycle.ts';
+import { createLogger } from '../src/observability/logger.ts';
+import { createMetrics } from '../src/observability/metrics.ts';
+import { keepGenerated } from './generated-file.ts';
+
+/** The document says what routes do with an engine, and no route is called here. */
+const engine: Engine = {
+  models: () => [],
+  refused: () => [],
+  defaultModel: () => undefined,
+  ready: () => false,
+  classify: () => Promise.reject(new Error('no model')),
+  close: async () => {},
+};
+
+const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'));
+const app = await buildApp({
+  engine,
+  lifecycle: createLifecycle(),
+  logger: createLogger('silent'),
+  metrics: createMetrics({ process: false }),
+  config: loadConfig({}),
+  version,
+});
+await app.ready();
+const text = `${JSON.stringify(app.swagger(), null, 2)}\n`;
+await keepGenerated(new URL('../openapi/openapi.json', import.meta.url), 'npm run openapi', () => text);
