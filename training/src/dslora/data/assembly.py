@@ -68,8 +68,8 @@ def assemble(
     problems.raise_any()
     if len(raw.labels) < 2:
         raise DataError(
-            f"{_files(splits['train'])}: every row has the label {shown(raw.labels[0])}. Expected at least "
-            "two classes. Add rows of another class, or name the right label column."
+            f"{splits['train'].file_names}: every row has the label {shown(raw.labels[0])}. Expected at "
+            "least two classes. Add rows of another class, or name the right label column."
         )
     # Before cutting, so that a class missing from the file is not reported as missing from the cut.
     _require_every_class(splits, raw.labels)
@@ -127,7 +127,7 @@ def _require_every_class(splits: Mapping[str, Split], labels: tuple[str, ...]) -
         missing = sorted(set(range(len(labels))) - set(split.labels.tolist()))
         if missing:
             raise DataError(
-                f"{_files(split)}: no row of {name} has the label "
+                f"{split.file_names}: no row of {name} has the label "
                 f"{listed(labels[label] for label in missing)}. Expected every class in every split. Add "
                 "rows of that class, or remove it from all splits."
             )
@@ -146,7 +146,3 @@ def _positive(raw: RawDataset, asked: Sequence[str] | None) -> tuple[str, ...]:
             "that mean offensive."
         )
     return tuple(label for label in raw.labels if label in asked)
-
-
-def _files(split: Split) -> str:
-    return ", ".join(file.name for file in split.files)

@@ -50,6 +50,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.texts)
 
+    @property
+    def file_names(self) -> str:
+        """Names of the files, for a message."""
+        return ", ".join(file.name for file in self.files)
+
     def rows(self, indices: Sequence[int]) -> Split:
         """Return the rows at `indices`, in that order."""
         return replace(

@@ -44,8 +44,8 @@ def carve(split: Split, fraction: float, seed: int) -> tuple[Split, Split, Carvi
     counts = np.bincount(split.labels)
     if (counts[counts > 0] < 2).any():
         raise DataError(
-            "A class has a single row, so it cannot be in both train and development. Expected at least 2 "
-            "rows a class. Add rows of that class, or remove it."
+            f"{split.file_names}: a class has a single row, so it cannot be in both train and development. "
+            "Expected at least 2 rows a class. Add rows of that class, or remove it."
         )
     chosen = _choose(split, max(1, round(len(split) * fraction)), seed)
     rest = sorted(set(range(len(split))) - set(chosen))

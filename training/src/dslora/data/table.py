@@ -60,7 +60,7 @@ def load(
         )
     return RawDataset(
         labels=labels,
-        positive_labels=() if positive_given else _positive(labels),
+        positive_labels=() if positive_given else _positive(splits["train"].files[0].name, labels),
         splits=splits,
         license="Not stated: the user's own data",
         citation="",
@@ -143,7 +143,7 @@ def _label(value: object) -> str:
             return str(value).strip()
 
 
-def _positive(labels: tuple[str, ...]) -> tuple[str, ...]:
+def _positive(file: str, labels: tuple[str, ...]) -> tuple[str, ...]:
     offensive = tuple(label for label in labels if label.casefold() in _MEANS_OFFENSIVE)
     # With three classes or more a guess could miss one, and the service would then let those posts pass.
     if len(labels) == 2 and len(offensive) == 1:
@@ -151,6 +151,6 @@ def _positive(labels: tuple[str, ...]) -> tuple[str, ...]:
     if len(labels) == 1:
         return ()
     raise DataError(
-        f"Which of the labels {listed(labels)} mean offensive is not clear. Expected to be told. Name them "
-        "with --positive-label."
+        f"{file}: it is not clear which of the labels {listed(labels)} mean offensive. Expected to be told. "
+        "Name them with --positive-label."
     )

@@ -1,0 +1,82 @@
+"""The development split: stratified, seeded, and the same whatever the order of the rows."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from dslora.data import Split, take
+from dslora.data.split import carve
+from dslora.errors import DataError, DsLoraError
+
+
+def make_split(counts: list[int], order: list[int] | None = None) -> Split:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    positions = order if order is not None else list(range(len(labels)))
+    return Split(
+        texts=tuple(f"post {position}" for position in positions),
+        labels=labels[positions],
+        ids=tuple(str(position) for position in positions),
+        files=(),
+    )
+
+
+def test_parts_are_disjoint_complete_and_stratified() -> None:
+    split = make_split([884, 440, 7])
+    train, development, _ = carve(split, 0.1, seed=0)
+    assert sorted(train.ids + development.ids) == sorted(split.ids)
+    assert np.bincount(development.labels).tolist() == [88, 44, 1]
+    assert len(development) == round(0.1 * len(split))
+
+
+def test_rows_are_those_with_the_smallest_digest_of_seed_and_id() -> None:
+    split = make_split([30, 20])
+    _, development, carving = carve(split, 0.2, seed=7)
+    members = [row for row, label in zip(split.ids, split.labels, strict=True) if label == 0]
+    expected = sorted(members, key=lambda row: hashlib.sha256(f"7:{row}".encode()).hexdigest())[:6]
+    chosen = {row for row, label in zip(development.ids, development.labels, strict=True) if label == 0}
+    assert chosen == set(expected)
+    assert (carving.seed, carving.fraction) == (7, 0.2)
+
+
+def test_order_of_rows_does_not_matter_and_the_seed_does() -> None:
+    shuffled = np.random.default_rng(1).permutation(50).tolist()
+    chosen = {
+        name: set(carve(make_split([30, 20], order), 0.2, seed)[1].ids)
+        for name, order, seed in [("plain", None, 0), ("shuffled", shuffled, 0), ("other seed", None, 1)]
+    }
+    assert chosen["plain"] == chosen["shuffled"] != chosen["other seed"]
+
+
+def test_rows_keep_their_order_and_their_labels() -> None:
+    split = make_split([30, 20])
+    for part in carve(split, 0.3, seed=0)[:2]:
+        assert list(part.ids) == sorted(part.ids, key=int)
+        assert part.texts == tuple(f"post {row}" for row in part.ids)
+        assert [int(int(row) >= 30) for row in part.ids] == part.labels.tolist()
+
+
+def test_a_rare_class_is_in_both_parts() -> None:
+    train, development, _ = carve(make_split([200, 2]), 0.01, seed=0)
+    assert np.bincount(train.labels).tolist()[1] == np.bincount(development.labels).tolist()[1] == 1
+
+
+def test_take_is_nested_and_never_more_than_there_is() -> None:
+    split = make_split([60, 40])
+    few, more = take(split, 10, 0), take(split, 50, 0)
+    assert set(few.ids) <= set(more.ids)
+    assert np.bincount(more.labels).tolist() == [30, 20]
+    assert take(split, 1000, 0) is split
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 0.6, float("nan")])
+def test_fraction_out_of_range(fraction: float) -> None:
+    with pytest.raises(DsLoraError, match=r"0\.5"):
+        carve(make_split([10, 10]), fraction, seed=0)
+
+
+def test_a_class_with_one_row_cannot_be_cut() -> None:
+    with pytest.raises(DataError, match="single row"):
+        carve(make_split([10, 1]), 0.1, seed=0)

@@ -1,0 +1,210 @@
+"""A user's own files: what is read, and what is said about files that are wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from dslora.data import load_dataset
+from dslora.errors import DataError, DsLoraError
+
+SECRET = "words that no message may repeat"
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return path
+
+
+def csv_rows(rows: int = 10, header: str = "text,label") -> str:
+    return header + "\n" + "".join(f"{SECRET} {row},{row % 2}\n" for row in range(rows))
+
+
+def json_lines(*rows: object) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def message_of(path: Path, **options: str) -> str:
+    with pytest.raises(DataError) as raised:
+        load_dataset(path, **options)  # type: ignore[arg-type]
+    message = str(raised.value)
+    assert SECRET not in message
+    return message
+
+
+def test_csv_tsv_and_json_lines_read_alike(tmp_path: Path) -> None:
+    posts = [(f"post {row}, with \"quotes\" and 'more'", str(row % 2)) for row in range(20)]
+    quoted = [('"' + text.replace('"', '""') + '"', label) for text, label in posts]
+    files = [
+        write(
+            tmp_path / "a.csv", "label,text\r\n" + "".join(f"{label},{text}\r\n" for text, label in quoted)
+        ),
+        write(tmp_path / "a.tsv", "text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in posts)),
+        write(tmp_path / "a.jsonl", json_lines(*({"text": t, "label": int(label)} for t, label in posts))),
+    ]
+    datasets = [load_dataset(file, development_fraction=0.2) for file in files]
+    for dataset in datasets:
+        assert dataset.name == "a"
+        assert dataset.labels == ("0", "1")
+        assert dataset.positive_labels == ("1",)
+        assert dataset.class_counts("development") == {"0": 2, "1": 2}
+        train, development = dataset.splits["train"], dataset.splits["development"]
+        assert sorted(train.texts + development.texts) == sorted(text for text, _ in posts)
+        assert train.files[0].rows == 20
+
+
+def test_line_breaks_in_quotes_and_in_posts(tmp_path: Path) -> None:
+    content = 'text,label\n"two\nlines",0\n"a\u2028b",1\n' + csv_rows(8).split("\n", 1)[1]
+    dataset = load_dataset(write(tmp_path / "a.csv", "\ufeff" + content))
+    texts = dataset.splits["train"].texts + dataset.splits["development"].texts
+    assert {"two\nlines", "a\u2028b"} <= set(texts)
+    tabs = "text\tlabel\n" + "".join(f"a\u2028b\u0085{row}\t{row % 2}\n" for row in range(8))
+    assert len(load_dataset(write(tmp_path / "b.tsv", tabs)).splits["train"]) > 0
+
+
+def test_folder_with_splits_and_other_files(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", csv_rows(10))
+    write(tmp_path / "dev.jsonl", json_lines({"text": "x", "label": 0}, {"text": "y", "label": True}))
+    with pytest.raises(DataError, match=r"dev\.jsonl, line 2: unknown label 'true'"):
+        load_dataset(tmp_path)
+    write(tmp_path / "dev.jsonl", json_lines({"text": "x", "label": 0}, {"text": "y", "label": 1.0}))
+    write(tmp_path / "test.tsv", "text\tlabel\nx\t0\nz\t1\n")
+    write(tmp_path / "notes.txt", "nothing of ours")
+    dataset = load_dataset(tmp_path)
+    assert {name: len(split) for name, split in dataset.splits.items()} == {
+        "train": 10,
+        "development": 2,
+        "test": 2,
+    }
+    assert dataset.carving is None
+    assert [(each.earlier, each.later, each.rows) for each in dataset.overlaps] == [
+        ("development", "test", 1)
+    ]
+
+
+def test_ids_come_from_an_id_column_or_the_line(tmp_path: Path) -> None:
+    rows = [{"id": None if row == 3 else f"p{row}", "text": f"t{row}", "label": row % 2} for row in range(8)]
+    dataset = load_dataset(write(tmp_path / "a.jsonl", json_lines(*rows)))
+    ids = dataset.splits["train"].ids + dataset.splits["development"].ids
+    assert set(ids) == {"line 4"} | {f"p{row}" for row in range(8) if row != 3}
+
+
+def test_named_columns_and_positive_labels(tmp_path: Path) -> None:
+    content = "post,kind\n" + "".join(f"post {row},{'abc'[row % 3]}\n" for row in range(12))
+    path = write(tmp_path / "a.csv", content)
+    dataset = load_dataset(path, text_column="post", label_column="kind", positive_labels=["c", "b"])
+    assert dataset.positive_labels == ("b", "c")
+
+
+def test_written_split_can_be_read_back(tmp_path: Path) -> None:
+    dataset = load_dataset(write(tmp_path / "a.csv", csv_rows(40)), seed=3)
+    dataset.write_split(tmp_path / "run" / "development.json")
+    written = json.loads((tmp_path / "run" / "development.json").read_text(encoding="utf-8"))
+    assert written["ids"] == list(dataset.splits["development"].ids)
+    assert (written["seed"], written["rows"], written["dataset"]) == (3, 4, "a")
+    assert "SHA-256" in written["method"]
+    assert SECRET not in json.dumps(written)
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["development.json"]
+
+
+def test_rows_that_the_service_would_refuse_are_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [{"text": "\u200b" if row == 2 else f"Post {row}", "label": row % 2} for row in range(40)]
+    dataset = load_dataset(write(tmp_path / "a.jsonl", json_lines(*rows)))
+    kept = dataset.without_refused(["invisible", "lowercase"])
+    assert sum(len(split) for split in kept.splits.values()) == 39
+    assert sum(kept.dropped.values()) == 1
+    assert all(text.startswith("Post") for split in kept.splits.values() for text in split.texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("wrong column", csv_rows(header="body,label"), "no column 'text'.*'body', 'label'.*--text-column"),
+        ("no header", csv_rows().split("\n", 1)[1], r"line 1: no column 'text'.*a value of \d+ characters"),
+        ("column twice", csv_rows(header="text,text"), "line 1: the header has"),
+        ("ragged", csv_rows(3) + f"{SECRET}\n", r"line 5: 1 fields.*header has 2"),
+        ("too many fields", csv_rows(3) + f"{SECRET},more,1\n", r"line 5: 3 fields"),
+        ("open quote", csv_rows(3) + f'"{SECRET},1\n', r"line 5: the quotation marks"),
+        ("empty text", csv_rows(3) + "  ,1\n", "line 5: the text is empty"),
+        ("no label", csv_rows(3) + f"{SECRET},\n", "line 5: no label"),
+        ("one class", f"text,label\n{SECRET},0\n{SECRET},0\n", "every row has the label '0'.*two classes"),
+        ("a class with one row", csv_rows(3), "single row"),
+        ("posts as labels", "text,label\n" + "".join(f"x,{SECRET} {r}\n" for r in range(60)), "60 different"),
+        ("not UTF-8", csv_rows(3).encode() + b"caf\xe9 " + SECRET.encode() + b",1\n", "line 5: byte 0xe9"),
+        ("empty", " \n", "the file is empty"),
+        ("header only", "text,label\n", "0 different values"),
+        (
+            "unclear labels",
+            csv_rows().replace(",1\n", ",b\n").replace(",0\n", ",a\n"),
+            "'a', 'b'.*--positive-label",
+        ),
+        (
+            "id twice",
+            "id,text,label\np,x,0\np,y,1\nq,z,0\nr,w,1\n",
+            r"line 3: the id 'p' was already used \(.*line 2\)",
+        ),
+    ],
+)
+def test_wrong_csv(tmp_path: Path, name: str, content: str | bytes, expected: str) -> None:
+    message = message_of(write(tmp_path / "posts.csv", content))
+    assert message.startswith("posts.csv")
+    assert re.search(expected, message), name
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (
+            json_lines({"text": "x", "label": 0}, {"text": "y"}),
+            "line 2: no column 'label'. The columns there are 'text'",
+        ),
+        (
+            json_lines({"text": "x", "label": 0}, {"text": 5, "label": 1}),
+            "line 2: the value of 'text' is no string",
+        ),
+        (json_lines({"text": "x", "label": 0}, {"text": None, "label": 1}), "line 2: the text is empty"),
+        (
+            json_lines({"text": "x", "label": 0}, {"text": "\ud800", "label": 1}),
+            "line 2: the text holds a lone surrogate",
+        ),
+        (json_lines({"text": "x", "label": 0}) + f"{{{SECRET}\n", "line 2: not a JSON object"),
+        (json_lines({"text": "x", "label": 0}, [SECRET]), "line 2: not a JSON object"),
+    ],
+)
+def test_wrong_json_lines(tmp_path: Path, rows: str, expected: str) -> None:
+    assert f"posts.jsonl, {expected}" in message_of(write(tmp_path / "posts.jsonl", rows))
+
+
+def test_several_problems_are_told_at_once(tmp_path: Path) -> None:
+    message = message_of(write(tmp_path / "posts.csv", csv_rows(4) + " ,1\n" * 8))
+    assert message.count("the text is empty") == 5
+    assert "3 more" in message
+
+
+def test_class_missing_in_a_split(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", csv_rows(10))
+    write(tmp_path / "test.csv", "text,label\nx,0\n")
+    assert "test.csv: no row of test has the label '1'" in message_of(tmp_path)
+
+
+def test_folder_that_is_not_one(tmp_path: Path) -> None:
+    assert "no training file" in message_of(tmp_path)
+    write(tmp_path / "train.csv", csv_rows())
+    write(tmp_path / "validation.csv", csv_rows())
+    write(tmp_path / "dev.csv", csv_rows())
+    assert "dev.csv and validation.csv are both" in message_of(tmp_path)
+
+
+def test_name_that_is_neither_data_set_nor_path(tmp_path: Path) -> None:
+    assert "olid, hatexplain" in message_of(tmp_path / "nowhere")
+    assert ".csv, .tsv" in message_of(write(tmp_path / "posts.xlsx", "x"))
+
+
+def test_positive_labels_must_be_some_of_the_labels(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", csv_rows())
+    for wrong in (["2"], ["0", "1"], []):
+        with pytest.raises(DsLoraError, match="'0', '1'"):
+            load_dataset(path, positive_labels=wrong)
