@@ -152,7 +152,7 @@ export function createScheduler<T>(limits: SchedulerLimits): Scheduler<T> {
       if (anchor === undefined) return undefined;
       const buckets = models.get(anchor.window.model) as Map<number, Bucket<T>>;
       const share = Math.ceil(tokens / Math.max(1, idle));
-      const entries = anchor.alone ? [anchor] : fill(anchor, buckets, Math.min(share, limits.batchTokens), limits);
+      const entries = anchor.alone ? [anchor] : fill(anchor, buckets, share, limits);
       for (const entry of entries) {
         extract(entry);
         places.set(entry.window, { due: entry.due, order: entry.order });
@@ -190,22 +190,24 @@ export function createScheduler<T>(limits: SchedulerLimits): Scheduler<T> {
 }
 
 /**
- * The rows around the anchor with the largest share of real tokens: for each possible longest row, shorter ones join,
- * longest first, and the best cut is kept.
+ * The rows around the anchor that make the most of a run: for each possible longest row, shorter ones join, longest
+ * first, and the cut with the largest part of real tokens in the cost is kept.
+ *
+ * @param share real tokens after which no more rows join
  */
 function fill<T>(
   anchor: Waiting<T>,
   buckets: ReadonlyMap<number, Bucket<T>>,
-  budget: number,
+  share: number,
   limits: SchedulerLimits,
 ): Waiting<T>[] {
   const lengths = [...buckets.keys()].sort((a, b) => b - a);
   let best: Waiting<T>[] = [anchor];
-  let bestShare = anchor.window.tokens / (anchor.window.tokens + RUN_OVERHEAD_TOKENS);
+  let bestGain = anchor.window.tokens / (anchor.window.tokens + RUN_OVERHEAD_TOKENS);
 
   for (const longest of lengths) {
     if (longest < anchor.window.tokens) break;
-    const rows = Math.min(Math.floor(budget / longest), limits.batchWindows);
+    const rows = Math.min(Math.floor(limits.batchTokens / longest), limits.batchWindows);
     if (rows < 2) continue;
     const chosen: Waiting<T>[] = [anchor];
     let real = anchor.window.tokens;
@@ -215,13 +217,13 @@ function fill<T>(
       if (chosen.length >= rows) break;
       for (const entry of buckets.get(length) as Bucket<T>) {
         if (chosen.length >= rows) break;
-        if (entry === anchor || entry.alone) continue;
+        if (entry === anchor || entry.alone || real + length > share) continue;
         chosen.push(entry);
         real += length;
       }
-      const share = real / (chosen.length * longest + RUN_OVERHEAD_TOKENS);
-      if (share > bestShare) {
-        bestShare = share;
+      const gain = real / (chosen.length * longest + RUN_OVERHEAD_TOKENS);
+      if (gain > bestGain) {
+        bestGain = gain;
         best = chosen;
         cut = chosen.length;
       }
