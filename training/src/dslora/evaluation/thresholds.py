@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dslora.errors import DsLoraError
 from dslora.evaluation.metrics import Floats
-
-Use = Literal["balanced", "high-precision", "high-recall"]
 
 TARGET_PRECISION: Final = 0.9
 TARGET_RECALL: Final = 0.9
@@ -42,8 +40,8 @@ def measure_threshold(offensive: Floats, positive: NDArray[np.bool_], value: flo
     return Threshold(value, hits / max(int(flagged.sum()), 1), hits / max(int(positive.sum()), 1))
 
 
-def choose_thresholds(offensive: Floats, positive: NDArray[np.bool_]) -> dict[Use, Threshold]:
-    """Choose one threshold a use.
+def choose_thresholds(offensive: Floats, positive: NDArray[np.bool_]) -> dict[str, Threshold]:
+    """Choose one threshold a use, by the names that the manifest gives them.
 
     - balanced: the highest macro-F1 of flagged against not flagged; on a tie the one nearest to 0.5.
     - high-precision: the smallest with precision ≥ 0.9 and recall ≥ 0.05. If there is none, the highest
@@ -82,7 +80,7 @@ def choose_thresholds(offensive: Floats, positive: NDArray[np.bool_]) -> dict[Us
     best = np.flatnonzero(macro_f1 >= macro_f1.max() - 1e-12)
     enough = recall >= _LEAST_RECALL
     precise = np.flatnonzero(enough & (precision >= TARGET_PRECISION))
-    cuts: dict[Use, int] = {
+    cuts = {
         "balanced": int(best[np.abs(values[best] - 0.5).argmin()]),
         "high-precision": int(precise[0]) if len(precise) else int(np.where(enough, precision, -1).argmax()),
         "high-recall": int(np.flatnonzero(recall >= TARGET_RECALL)[-1]),
