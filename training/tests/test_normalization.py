@@ -16,9 +16,7 @@ from dslora.errors import DsLoraError
 from dslora.normalization import STEPS, NormalizationError, default_steps, normalize
 
 REPOSITORY = Path(__file__).parents[2]
-VECTORS: list[dict[str, Any]] = json.loads(
-    (REPOSITORY / "test/vectors/normalization.json").read_text(encoding="utf-8")
-)
+VECTORS: list[dict[str, Any]] = json.loads((REPOSITORY / "test/vectors/normalization.json").read_text(encoding="utf-8"))
 CONTRACT = (REPOSITORY / "docs/bundle.md").read_text(encoding="utf-8")
 EVERY_CHARACTER = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
 

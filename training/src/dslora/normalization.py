@@ -49,21 +49,14 @@ _INVISIBLE = re.compile(
     "\\u180B-\\u180F\\u200B-\\u200F\\u202A-\\u202E\\u2060-\\u206F\\u3164\\uFE00-\\uFE0F\\uFEFF\\uFFA0\\uFFF0-\\uFFFB"
     "\\U0001BCA0-\\U0001BCA3\\U0001D173-\\U0001D17A\\U000E0000-\\U000E0FFF]"
 )
-_URL = re.compile(
-    f'<url>|(?<![{_WORD}])(?:URL(?![{_WORD}])|(?:[Hh][Tt][Tt][Pp][Ss]?://|[Ww][Ww][Ww]\\.)[^{_WS}<>"]*)'
-)
+_URL = re.compile(f'<url>|(?<![{_WORD}])(?:URL(?![{_WORD}])|(?:[Hh][Tt][Tt][Pp][Ss]?://|[Ww][Ww][Ww]\\.)[^{_WS}<>"]*)')
 _MENTION = re.compile(f"<user>|(?<![{_WORD}])@[{_WORD}]+(?:@[A-Za-z0-9-]+(?:\\.[A-Za-z0-9-]+)+)?")
-_NUMBER = re.compile(
-    f"<(?:number|percent|money|time|date|phone)>|(?<![{_WORD}])[0-9]+(?:[.,:/-][0-9]+)*(?![{_WORD}])"
-)
+_NUMBER = re.compile(f"<(?:number|percent|money|time|date|phone)>|(?<![{_WORD}])[0-9]+(?:[.,:/-][0-9]+)*(?![{_WORD}])")
 _INNER_APOSTROPHE = re.compile(f"(?<=[A-Za-z])[{_APOSTROPHES}](?=[A-Za-z])")
 _SPACED_APOSTROPHE = re.compile(
-    f"(?<![{_WS}])[{_WS}]+[{_APOSTROPHES}][{_WS}]+"
-    f"(?=(?:[Ss]|[Tt]|[Rr][Ee]|[Vv][Ee]|[Ll][Ll]|[Dd]|[Mm])(?![{_WORD}]))"
+    f"(?<![{_WS}])[{_WS}]+[{_APOSTROPHES}][{_WS}]+(?=(?:[Ss]|[Tt]|[Rr][Ee]|[Vv][Ee]|[Ll][Ll]|[Dd]|[Mm])(?![{_WORD}]))"
 )
-_PUNCTUATION = re.compile(
-    f"@(?!user(?![{_WORD}]))|[!-/:-?\\[-`{{-~\\u02BC\\u2010-\\u2015\\u2018-\\u201F\\u2026]"
-)
+_PUNCTUATION = re.compile(f"@(?!user(?![{_WORD}]))|[!-/:-?\\[-`{{-~\\u02BC\\u2010-\\u2015\\u2018-\\u201F\\u2026]")
 _WHITESPACE = re.compile(f"[{_WS}]+")
 _SURROGATE = re.compile("[\\uD800-\\uDFFF]")
 
@@ -125,8 +118,7 @@ def normalize(text: str, steps: Sequence[str]) -> str:
         apply = STEPS.get(step)
         if apply is None:
             raise DsLoraError(
-                f"There is no normalisation step {step!r}. Known steps: {', '.join(STEPS)}. "
-                "Correct the list of steps."
+                f"There is no normalisation step {step!r}. Known steps: {', '.join(STEPS)}. Correct the list of steps."
             )
         text = apply(text)
     if not text:

@@ -59,9 +59,7 @@ def write_official(folder: Path) -> None:
     posts = {
         f"{row.number}_twitter": {
             "post_id": f"{row.number}_twitter",
-            "annotators": [
-                {"label": vote, "annotator_id": 1, "target": ["None"]} for vote in VOTES[row.label]
-            ],
+            "annotators": [{"label": vote, "annotator_id": 1, "target": ["None"]} for vote in VOTES[row.label]],
             "rationales": [],
             "post_tokens": ["<user>", "post", str(row.number)],
         }

@@ -14,13 +14,9 @@ HEADER = "id\ttweet\tsubtask_a\tsubtask_b\tsubtask_c\n"
 
 def write_olid(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    rows = [
-        f'{row}\t@USER post {row} with "half a quote\t{label}\tNULL\tNULL\n' for row, label in train_rows()
-    ]
+    rows = [f'{row}\t@USER post {row} with "half a quote\t{label}\tNULL\tNULL\n' for row, label in train_rows()]
     (folder / "olid-training-v1.0.tsv").write_text(HEADER + "".join(rows), encoding="utf-8")
-    (folder / "testset-levela.tsv").write_text(
-        'id\ttweet\n90\t"quoted" post\n91\tpost URL\n', encoding="utf-8"
-    )
+    (folder / "testset-levela.tsv").write_text('id\ttweet\n90\t"quoted" post\n91\tpost URL\n', encoding="utf-8")
     (folder / "labels-levela.csv").write_text("91,OFF\n90,NOT\n", encoding="utf-8")
     return folder
 
@@ -46,9 +42,7 @@ def test_official_files(tmp_path: Path) -> None:
     assert "1902.09666" in dataset.citation
 
 
-def test_folder_from_the_environment_or_the_folder_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_from_the_environment_or_the_folder_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_olid(tmp_path / "olid")
     monkeypatch.setenv("DSLORA_DATA_DIR", str(tmp_path))
     from_environment = load_dataset("olid")
@@ -56,9 +50,7 @@ def test_folder_from_the_environment_or_the_folder_itself(
     assert load_dataset("olid", folder).splits["train"].ids == from_environment.splits["train"].ids
 
 
-def test_missing_folder_says_where_the_files_are_obtained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_folder_says_where_the_files_are_obtained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DSLORA_DATA_DIR", raising=False)
     for data_dir in (None, tmp_path):
         with pytest.raises(DataError, match=r"OLID's page.*DSLORA_DATA_DIR"):

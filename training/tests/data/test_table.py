@@ -39,9 +39,7 @@ def test_csv_tsv_and_json_lines_read_alike(tmp_path: Path) -> None:
     posts = [(f"post {row}, with \"quotes\" and 'more'", str(row % 2)) for row in range(20)]
     quoted = [('"' + text.replace('"', '""') + '"', label) for text, label in posts]
     files = [
-        write(
-            tmp_path / "a.csv", "label,text\r\n" + "".join(f"{label},{text}\r\n" for text, label in quoted)
-        ),
+        write(tmp_path / "a.csv", "label,text\r\n" + "".join(f"{label},{text}\r\n" for text, label in quoted)),
         write(tmp_path / "a.tsv", "text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in posts)),
         write(tmp_path / "a.jsonl", json_lines(*({"text": t, "label": int(label)} for t, label in posts))),
     ]
@@ -80,9 +78,7 @@ def test_folder_with_splits_and_other_files(tmp_path: Path) -> None:
         "test": 2,
     }
     assert dataset.carving is None
-    assert [(each.earlier, each.later, each.rows) for each in dataset.overlaps] == [
-        ("development", "test", 1)
-    ]
+    assert [(each.earlier, each.later, each.rows) for each in dataset.overlaps] == [("development", "test", 1)]
 
 
 def test_ids_come_from_an_id_column_or_the_line(tmp_path: Path) -> None:
@@ -97,6 +93,25 @@ def test_named_columns_and_positive_labels(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", content)
     dataset = load_dataset(path, text_column="post", label_column="kind", positive_labels=["c", "b"])
     assert dataset.positive_labels == ("b", "c")
+
+
+@pytest.mark.parametrize(
+    ("labels", "positive"),
+    [("NOT OFF", "OFF"), ("False true", "true"), ("no Yes", "Yes"), ("OTHER OFFENSE", "OFFENSE"), ("off on", None)],
+)
+def test_positive_label_that_says_so_itself(tmp_path: Path, labels: str, positive: str | None) -> None:
+    content = "text,label\n" + "".join(f"post {row},{labels.split()[row % 2]}\n" for row in range(12))
+    path = write(tmp_path / "a.csv", content)
+    if positive is None:
+        assert "--positive-label" in message_of(path)
+    else:
+        assert load_dataset(path).positive_labels == (positive,)
+
+
+def test_folder_gives_its_name(tmp_path: Path) -> None:
+    (tmp_path / "posts.v2").mkdir()
+    write(tmp_path / "posts.v2" / "train.csv", csv_rows(20))
+    assert load_dataset(tmp_path / "posts.v2").name == "posts.v2"
 
 
 def test_written_split_can_be_read_back(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_mean_deviation_and_spread() -> None:
     assert row.mean == pytest.approx((0.3, 0.8))
     assert row.sd == pytest.approx((0.1, 0.2))
     assert row.spread == pytest.approx(np.std([0.2, 0.4, 0.6, 1.0]))
-    assert summary.modules[0].mean == (0, 0)
+    assert summary.modules[0].mean == pytest.approx((0, 0))
     assert summary.overall.mean == pytest.approx((0.3 / 8, 0.1))
     assert summary.auroc_offensive == 1
     # One wrong answer, above one of three right ones.

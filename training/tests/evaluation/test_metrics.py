@@ -42,9 +42,7 @@ def test_agrees_with_scikit_learn() -> None:
     metrics = measure(probabilities, labels, NAMES, POSITIVE)
     predicted = probabilities.argmax(axis=1)
     expected = precision_recall_fscore_support(labels, predicted)
-    actual = [
-        (each.precision.value, each.recall.value, each.f1.value, each.support) for each in metrics.classes
-    ]
+    actual = [(each.precision.value, each.recall.value, each.f1.value, each.support) for each in metrics.classes]
     np.testing.assert_allclose(np.array(actual).T, np.array(expected))
     assert metrics.macro_f1.value == pytest.approx(expected[2].mean())
     assert metrics.accuracy.value == pytest.approx(accuracy_score(labels, predicted))
@@ -117,8 +115,7 @@ def test_order_of_posts_does_not_matter() -> None:
     probabilities, labels = predictions(200)
     order = np.random.default_rng(0).permutation(200)
     here, there = (
-        measure(probabilities[rows], labels[rows], NAMES, POSITIVE, resamples=100)
-        for rows in (slice(None), order)
+        measure(probabilities[rows], labels[rows], NAMES, POSITIVE, resamples=100) for rows in (slice(None), order)
     )
     assert here.macro_f1 == there.macro_f1
     assert here.auroc_offensive.value == pytest.approx(there.auroc_offensive.value)

@@ -83,7 +83,7 @@ def load_dataset(
                 f"There is no data set, file or folder '{name_or_path}'. Expected {', '.join(DATASETS)}, "
                 "or the path of a .csv, .tsv or .jsonl file. Correct the name or path."
             )
-        name = path.stem
+        name = path.resolve().name if path.is_dir() else path.stem
         raw = table.load(path, text_column, label_column, positive_labels is not None)
     return assemble(
         name,
@@ -96,9 +96,7 @@ def load_dataset(
 
 def _folder(name: str, registered: Registered, data_dir: Path | str | None) -> Path:
     given = data_dir or os.environ.get(_ENVIRONMENT)
-    remedy = (
-        f"{registered.home}, and name the folder above '{registered.folder}' (--data-dir or {_ENVIRONMENT})."
-    )
+    remedy = f"{registered.home}, and name the folder above '{registered.folder}' (--data-dir or {_ENVIRONMENT})."
     if not given:
         raise DataError(f"No folder was named for the data set '{name}'. {remedy}")
     root = Path(given)

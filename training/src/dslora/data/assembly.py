@@ -62,9 +62,7 @@ def assemble(
         DsLoraError: positive labels that are not labels, or leave no class on one side.
     """
     problems = Problems()
-    splits = {
-        split: _checked(raw.splits[split], raw.labels, problems) for split in SPLITS if split in raw.splits
-    }
+    splits = {split: _checked(raw.splits[split], raw.labels, problems) for split in SPLITS if split in raw.splits}
     problems.raise_any()
     if len(raw.labels) < 2:
         raise DataError(
@@ -138,9 +136,7 @@ def _positive(raw: RawDataset, asked: Sequence[str] | None) -> tuple[str, ...]:
         return raw.positive_labels
     unknown = [label for label in asked if label not in raw.labels]
     if unknown or not asked or set(asked) == set(raw.labels):
-        what = (
-            f"{listed(unknown)} is no label of this data" if unknown else "every class, or none, is positive"
-        )
+        what = f"{listed(unknown)} is no label of this data" if unknown else "every class, or none, is positive"
         raise DsLoraError(
             f"Positive labels: {what}. Expected some, but not all, of {listed(raw.labels)}. Name those "
             "that mean offensive."

@@ -91,10 +91,7 @@ def load_binary(folder: Path) -> RawDataset:
     raw = load(folder)
     splits = {
         name: RawSplit(
-            [
-                RawRow(row.where, row.id, row.text, "normal" if row.label == "normal" else "toxic")
-                for row in split.rows
-            ],
+            [RawRow(row.where, row.id, row.text, "normal" if row.label == "normal" else "toxic") for row in split.rows],
             split.files,
         )
         for name, split in raw.splits.items()
@@ -124,9 +121,7 @@ def _json_lines(path: Path) -> tuple[list[_Post], tuple[SourceFile, ...]]:
             case {"idx": int(idx), "text": str(text), "split": split, "annotator_labels": list(votes)} if (
                 split is None or split in _SPLITS
             ):
-                posts.append(
-                    _Post(where, str(idx), split and _SPLITS[split], text, [str(vote) for vote in votes])
-                )
+                posts.append(_Post(where, str(idx), split and _SPLITS[split], text, [str(vote) for vote in votes]))
             case _:
                 problems.add(
                     where,
@@ -170,9 +165,7 @@ def _divisions(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, split in _SPLITS.items():
         ids = content.get(name)
         if not isinstance(ids, list):
-            raise DataError(
-                f"{DIVISIONS}: no list {name!r}. Expected train, val and test. Use the official file."
-            )
+            raise DataError(f"{DIVISIONS}: no list {name!r}. Expected train, val and test. Use the official file.")
         yield from ((str(post_id), split) for post_id in ids)
 
 

@@ -18,8 +18,7 @@ TEST_TEXTS: Final = "testset-levela.tsv"
 TEST_LABELS: Final = "labels-levela.csv"
 FILES: Final = (TRAIN, TEST_TEXTS, TEST_LABELS)
 HOME: Final = (
-    "OLID's page, https://sites.google.com/site/offensevalsharedtask/olid, has the archive OLIDv1.0.zip: "
-    "unpack it"
+    "OLID's page, https://sites.google.com/site/offensevalsharedtask/olid, has the archive OLIDv1.0.zip: unpack it"
 )
 
 
@@ -31,8 +30,7 @@ def load(folder: Path) -> RawDataset:
     """
     train = read_tab_separated(folder / TRAIN, ("id", "tweet", "subtask_a", "subtask_b", "subtask_c"))
     rows = [
-        RawRow(train.where(row), row.values["id"], row.values["tweet"], row.values["subtask_a"])
-        for row in train.rows
+        RawRow(train.where(row), row.values["id"], row.values["tweet"], row.values["subtask_a"]) for row in train.rows
     ]
     return RawDataset(
         labels=("NOT", "OFF"),

@@ -75,9 +75,7 @@ def read_text(path: Path) -> Text:
             "throughout. Save the file as UTF-8, or repair that line."
         ) from None
     if not text.strip():
-        raise DataError(
-            f"{path.name}: the file is empty. Expected rows of posts. Check that it is the right file."
-        )
+        raise DataError(f"{path.name}: the file is empty. Expected rows of posts. Check that it is the right file.")
     return Text(path.name, hashlib.sha256(content).hexdigest(), text)
 
 
@@ -173,8 +171,7 @@ def _with_header(
         if len(fields) != len(header):
             problems.add(
                 f"{text.name}, line {line}",
-                f"{len(fields)} fields, separated by {separator}, where the header has {len(header)}. "
-                "Repair the row.",
+                f"{len(fields)} fields, separated by {separator}, where the header has {len(header)}. Repair the row.",
             )
         records.append(Record(line, dict(zip(header, fields, strict=False))))
     problems.raise_any()

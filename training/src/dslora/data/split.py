@@ -16,8 +16,7 @@ from dslora.data.dataset import Carving, Split
 from dslora.errors import DataError, DsLoraError
 
 METHOD: Final = (
-    "of each class, in proportion to its rows (largest remainder), those with the smallest SHA-256 of "
-    "'<seed>:<row id>'"
+    "of each class, in proportion to its rows (largest remainder), those with the smallest SHA-256 of '<seed>:<row id>'"
 )
 
 
@@ -74,6 +73,4 @@ def _apportion(counts: NDArray[np.int64], rows: int) -> list[int]:
     by_remainder = sorted(range(len(exact)), key=lambda label: (quota[label] - exact[label], label))
     for label in by_remainder[: rows - sum(quota)]:
         quota[label] += 1
-    return [
-        min(max(share, 1), count) if count else 0 for share, count in zip(quota, counts.tolist(), strict=True)
-    ]
+    return [min(max(share, 1), count) if count else 0 for share, count in zip(quota, counts.tolist(), strict=True)]

@@ -20,9 +20,9 @@ _SPLIT_OF_STEM: Final[Mapping[str, str]] = {
 }
 # More values than this and the column holds something else: the posts themselves, as a rule.
 _MAX_LABELS: Final = 50
-_MEANS_OFFENSIVE: Final = frozenset(
-    {"1", "true", "yes", "off", "offense", "offensive", "toxic", "abusive", "hate"}
-)
+_MEANS_OFFENSIVE: Final = frozenset({"1", "true", "yes", "offense", "offensive", "toxic", "abusive", "hate"})
+# OLID's name for it, told by its capitals: "off" beside "on" means nothing of the kind.
+_MEANS_OFFENSIVE_AS_WRITTEN: Final = "OFF"
 
 
 def load(
@@ -72,8 +72,7 @@ def _files(path: Path) -> dict[str, Path]:
     if path.is_file():
         if path.suffix.lower() not in READERS:
             raise DataError(
-                f"{path.name}: the format is not known by this ending. Expected {formats}. Convert or "
-                "rename the file."
+                f"{path.name}: the format is not known by this ending. Expected {formats}. Convert or rename the file."
             )
         return {"train": path}
     found: dict[str, Path] = {}
@@ -116,9 +115,7 @@ def _rows(records: Records, text_column: str, label_column: str) -> RawSplit:
                 "every row has with --text-column and --label-column.",
             )
         elif not isinstance(text, str | None):
-            problems.add(
-                where, f"the value of '{text_column}' is no string. Expected a post. Correct the row."
-            )
+            problems.add(where, f"the value of '{text_column}' is no string. Expected a post. Correct the row.")
         else:
             label = _label(record.values[label_column])
             rows.append(RawRow(where, _id(record, options.values()), text or "", label))
@@ -144,7 +141,9 @@ def _label(value: object) -> str:
 
 
 def _positive(file: str, labels: tuple[str, ...]) -> tuple[str, ...]:
-    offensive = tuple(label for label in labels if label.casefold() in _MEANS_OFFENSIVE)
+    offensive = tuple(
+        label for label in labels if label.casefold() in _MEANS_OFFENSIVE or label == _MEANS_OFFENSIVE_AS_WRITTEN
+    )
     # With three classes or more a guess could miss one, and the service would then let those posts pass.
     if len(labels) == 2 and len(offensive) == 1:
         return offensive

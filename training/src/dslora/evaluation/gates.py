@@ -110,9 +110,7 @@ def summarize_gates(
     groups = [group.tolist() for group in np.array_split(layers, min(_LAYER_GROUPS, len(layers)))]
     mean_gate = values.mean(axis=1)
     return GateSummary(
-        modules=tuple(
-            row([layer], module, values[:, index]) for index, (layer, module) in enumerate(columns)
-        ),
+        modules=tuple(row([layer], module, values[:, index]) for index, (layer, module) in enumerate(columns)),
         groups=tuple(row(group, None, values[:, np.isin(layer_of, group)].mean(axis=1)) for group in groups),
         overall=row(layers, None, mean_gate),
         auroc_offensive=auroc(mean_gate, positive),
@@ -129,7 +127,5 @@ def gate_quantiles(gates: Floats, labels: Integers, classes: int) -> NDArray[np.
         classes: number of classes, L; each has a post.
     """
     percents = np.arange(101)
-    by_class = [
-        np.percentile(gates[labels == label].astype(np.float64), percents, axis=0) for label in range(classes)
-    ]
+    by_class = [np.percentile(gates[labels == label].astype(np.float64), percents, axis=0) for label in range(classes)]
     return np.stack(by_class).transpose(2, 0, 1)

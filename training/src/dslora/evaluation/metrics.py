@@ -176,9 +176,7 @@ def confusion_counts(predicted: Integers, labels: Integers, classes: int) -> Int
     return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
-def expected_calibration_error(
-    probabilities: Floats, labels: Integers, bins: int = CALIBRATION_BINS
-) -> float:
+def expected_calibration_error(probabilities: Floats, labels: Integers, bins: int = CALIBRATION_BINS) -> float:
     """Mean distance between confidence and accuracy over equal-width bins of the top probability.
 
     Guo et al. 2017 (arXiv 1706.04599), equation 3; bins are open below and closed above.
@@ -222,8 +220,7 @@ def _check(probabilities: Floats, labels: Integers, classes: int) -> None:
         )
     if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3) or probabilities.min() < 0:
         raise DsLoraError(
-            "The values are not probabilities. Expected rows of numbers from 0 that sum to 1. Apply the "
-            "softmax first."
+            "The values are not probabilities. Expected rows of numbers from 0 that sum to 1. Apply the softmax first."
         )
 
 

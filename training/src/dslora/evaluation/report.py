@@ -246,12 +246,8 @@ def build_report(
         temperature=temperature,
         calibration_error_raw=expected_calibration_error(raw, truth),
         metrics=measure(probabilities, truth, labels, positive_labels, resamples=resamples, seed=seed),
-        thresholds={
-            use: measure_threshold(scores, positive, each.value) for use, each in (thresholds or {}).items()
-        },
-        gates=summarize_gates(
-            gates, columns, truth, len(labels), positive, probabilities.argmax(axis=1) == truth
-        ),
+        thresholds={use: measure_threshold(scores, positive, each.value) for use, each in (thresholds or {}).items()},
+        gates=summarize_gates(gates, columns, truth, len(labels), positive, probabilities.argmax(axis=1) == truth),
         seed=seed,
         resamples=resamples,
     )
