@@ -103,7 +103,7 @@ def test_positive_label_that_says_so_itself(tmp_path: Path, labels: str, positiv
     content = "text,label\n" + "".join(f"post {row},{labels.split()[row % 2]}\n" for row in range(12))
     path = write(tmp_path / "a.csv", content)
     if positive is None:
-        assert "--positive-label" in message_of(path)
+        assert "--positive-labels" in message_of(path)
     else:
         assert load_dataset(path).positive_labels == (positive,)
 
@@ -154,7 +154,7 @@ def test_rows_that_the_service_would_refuse_are_left_out_and_counted(tmp_path: P
         (
             "unclear labels",
             csv_rows().replace(",1\n", ",b\n").replace(",0\n", ",a\n"),
-            "'a', 'b'.*--positive-label",
+            "'a', 'b'.*--positive-labels",
         ),
         (
             "id twice",

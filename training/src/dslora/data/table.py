@@ -151,5 +151,5 @@ def _positive(file: str, labels: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     raise DataError(
         f"{file}: it is not clear which of the labels {listed(labels)} mean offensive. Expected to be told. "
-        "Name them with --positive-label."
+        "Name them with --positive-labels."
     )
