@@ -27,7 +27,8 @@ _DECODER = Architecture(("q_proj", "v_proj"), "last")
 
 ARCHITECTURES: dict[str, Architecture] = {
     **dict.fromkeys(
-        ("bert", "roberta", "xlm-roberta", "camembert", "electra", "xlm-roberta-xl", "roberta-prelayernorm"), _ENCODER
+        ("bert", "roberta", "xlm-roberta", "camembert", "electra", "xlm-roberta-xl", "roberta-prelayernorm"),
+        _ENCODER,
     ),
     "distilbert": Architecture(("q_lin", "v_lin"), "mean"),
     "mpnet": Architecture(("attn.q", "attn.v"), "mean"),
@@ -54,7 +55,12 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 # Families whose projections are one matrix: a gate of query alone would need slices of it.
-FUSED: dict[str, str] = {"modernbert": "Wqkv", "phi3": "qkv_proj", "gpt2": "c_attn", "gpt_neox": "query_key_value"}
+FUSED: dict[str, str] = {
+    "modernbert": "Wqkv",
+    "phi3": "qkv_proj",
+    "gpt2": "c_attn",
+    "gpt_neox": "query_key_value",
+}
 
 _CANONICAL = {
     "query": ("query", "q_lin", "q_proj", "query_proj", "q"),

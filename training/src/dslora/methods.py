@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from peft import LoraConfig, PeftConfig
 
@@ -18,7 +19,11 @@ class AdapterSettings:
         alpha: LoRA's scale is ``alpha / rank``.
         dropout: Dropout on the adapter's input.
         target_modules: Name suffixes of the projections to adapt; empty: the architecture's table.
-        gate_hidden, gate_pooling, gate_scale, gate_bias_init, gate_standardize: see ``DsLoraConfig``.
+        gate_hidden: Width of the gate's hidden layer; 0 is a linear gate.
+        gate_pooling: One gate for each text (instance) or token.
+        gate_scale: Factor on the gate. The paper's is 1; with 2 a gate that starts at 0.5 starts as LoRA.
+        gate_bias_init: Start of the gate's last bias; 0 starts gates at 0.5.
+        gate_standardize: Give gates standardised inputs, so that they see what differs between texts.
     """
 
     rank: int = 8
@@ -26,7 +31,7 @@ class AdapterSettings:
     dropout: float = 0.1
     target_modules: tuple[str, ...] = ()
     gate_hidden: int = 16
-    gate_pooling: str = "instance"
+    gate_pooling: Literal["instance", "token"] = "instance"
     gate_scale: float = 2.0
     gate_bias_init: float = 0.0
     gate_standardize: bool = True
@@ -59,7 +64,10 @@ class Method:
 
 def _lora(settings: AdapterSettings, targets: tuple[str, ...]) -> PeftConfig:
     return LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=list(targets)
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(targets),
     )
 
 

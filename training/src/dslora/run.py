@@ -1,12 +1,12 @@
 """A run: one folder that holds how a classifier was trained and what came of it.
 
-    run.json           settings, data (checksums, counts), library versions, result
-    development.json   which rows the development split has
-    best/              the trained model (``Classifier.load``)
-    metrics.jsonl      one line an epoch
-    tensorboard/       the same for TensorBoard
-    checkpoint.pt      where a killed run resumes
-    evaluation/        written by ``dslora evaluate``
+run.json           settings, data (checksums, counts), library versions, result
+development.json   which rows the development split has
+best/              the trained model (``Classifier.load``)
+metrics.jsonl      one line an epoch
+tensorboard/       the same for TensorBoard
+checkpoint.pt      where a killed run resumes
+evaluation/        written by ``dslora evaluate``
 """
 
 import importlib.metadata
@@ -29,7 +29,17 @@ from dslora.train.loop import BEST, Split, TrainingResult, train
 from dslora.train.settings import TrainSettings
 
 RUN_FILE = "run.json"
-_LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scikit-learn", "onnx", "onnxscript", "onnxruntime")
+_LIBRARIES = (
+    "torch",
+    "transformers",
+    "peft",
+    "tokenizers",
+    "numpy",
+    "scikit-learn",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+)
 
 
 @dataclass(frozen=True)
@@ -113,12 +123,10 @@ def train_run(
         data_key=json.dumps([files, asdict(replace(data, data_dir=None))], sort_keys=True),
         quiet=quiet,
     )
-    # A folder of this machine means nothing elsewhere, and a run may be published with its model.
-    recorded = replace(data, data_dir=None, name=data.name if data.name == dataset.name else Path(data.name).name)
     write_json(
         folder / RUN_FILE,
         {
-            "data": asdict(recorded),
+            "data": asdict(data),
             "dataset": {
                 "name": dataset.name,
                 "license": dataset.license,
@@ -149,7 +157,11 @@ def load_run(folder: Path) -> Run:
     """
     path = folder / RUN_FILE
     if not path.is_file():
-        state = "its training has not finished; run dslora train with the same --out" if folder.is_dir() else "it does not exist"
+        state = (
+            "its training has not finished; run dslora train with the same --out"
+            if folder.is_dir()
+            else "it does not exist"
+        )
         raise DsLoraError(f"{folder} is not a finished run: {state}. Expected a folder that dslora train wrote.")
     record = json.loads(path.read_text(encoding="utf-8"))
     classifier = Classifier.load(folder / BEST)

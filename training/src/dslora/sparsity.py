@@ -128,7 +128,12 @@ class L1Schedule:
     @torch.no_grad()
     def before_step(self, step: int) -> None:
         """To be called before optimizer step ``step``: remembers which elements are zero while debiasing."""
-        if self.settings.kind == "proximal" and self.settings.strength > 0 and step >= self.stop and self._zeros is None:
+        if (
+            self.settings.kind == "proximal"
+            and self.settings.strength > 0
+            and step >= self.stop
+            and self._zeros is None
+        ):
             self._zeros = [parameter == 0 for parameter in self.parameters]
 
 

@@ -152,7 +152,8 @@ def train(
                 learning_rate = next(g["lr"] for g in optimizer.param_groups if g["name"] == "adapter")
                 running += _step(classifier, encoder, train_split, batch, settings, weights, l1, progress.step, device)
                 torch.nn.utils.clip_grad_norm_(
-                    [p for group in optimizer.param_groups for p in group["params"]], settings.max_gradient_norm
+                    [p for group in optimizer.param_groups for p in group["params"]],
+                    settings.max_gradient_norm,
                 )
                 optimizer.step()
                 optimizer.zero_grad()
@@ -267,9 +268,7 @@ def _end_epoch(
     progress.finished = progress.epoch >= settings.epochs or progress.stale >= settings.patience
 
 
-def _class_weights(
-    labels: Sequence[int], classes: int, settings: TrainSettings, device: torch.device
-) -> Tensor | None:
+def _class_weights(labels: Sequence[int], classes: int, settings: TrainSettings, device: torch.device) -> Tensor | None:
     if settings.class_weighting == "none":
         return None
     counts = np.bincount(np.asarray(labels), minlength=classes)

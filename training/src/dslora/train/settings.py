@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from dslora.errors import DsLoraError
 
@@ -83,7 +83,7 @@ class TrainSettings:
             raise DsLoraError("Training settings: " + "; ".join(problems) + ".")
 
 
-def fingerprint(*parts: object) -> str:
-    """A short digest of settings, to tell a checkpoint of another configuration."""
-    text = json.dumps([asdict(part) if hasattr(part, "__dataclass_fields__") else part for part in parts], sort_keys=True)  # type: ignore[call-overload]
+def fingerprint(*parts: Any) -> str:
+    """A short digest of settings (dataclasses or strings), to tell a checkpoint of another configuration."""
+    text = json.dumps(parts, sort_keys=True, default=asdict)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

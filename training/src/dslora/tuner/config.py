@@ -15,7 +15,7 @@ _UNSUPPORTED = ("use_dora", "lora_bias", "target_parameters", "layer_replication
 
 
 @dataclass
-class DsLoraConfig(LoraConfig):  # type: ignore[misc]
+class DsLoraConfig(LoraConfig):
     """LoRA whose contribution is scaled by a learned gate: ``h = W0 x + s * g(x) * (alpha / r) * B A x``.
 
     ``r``, ``lora_alpha``, ``lora_dropout``, ``target_modules`` and the rest mean what they mean in

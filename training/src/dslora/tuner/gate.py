@@ -18,6 +18,9 @@ class Gate(nn.Module):
         standardize: Keep buffers ``input_mean`` and ``input_std`` and read ``(x - mean) / std``.
     """
 
+    input_mean: Tensor
+    input_std: Tensor
+
     def __init__(
         self, in_features: int, hidden: int, bias_init: float, weight_init_std: float, standardize: bool
     ) -> None:

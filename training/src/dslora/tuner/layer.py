@@ -15,7 +15,7 @@ MERGE_REFUSED = (
 )
 
 
-class GatedLinear(LoraLinear):  # type: ignore[misc]
+class GatedLinear(LoraLinear):
     """``h = W0 x + s * g(x) * (alpha / r) * B A dropout(x)``, for each active adapter.
 
     Shapes: x ``[batch, sequence, d_in]``, A ``[r, d_in]``, B ``[d_out, r]``, g ``[batch]`` (or
@@ -60,9 +60,9 @@ class GatedLinear(LoraLinear):  # type: ignore[misc]
                 f"{self.module_path}: attention_mask {tuple(mask.shape)} does not fit x {tuple(x.shape)}. "
                 "Generation with a cache is not supported: an instance gate reads the whole text."
             )
-        gate = self.lora_gate[adapter_name]
+        gate: Gate = self.lora_gate[adapter_name]  # type: ignore[assignment]
         if self.gate_pooling[adapter_name] == "token":
-            values = gate(x)
+            values: Tensor = gate(x)
             report_gate(adapter_name, self.module_path, mean_over_tokens(values.unsqueeze(-1), mask).squeeze(-1))
             return values
         values = gate(mean_over_tokens(x, None) if context is None else context.pooled(x))
@@ -73,7 +73,7 @@ class GatedLinear(LoraLinear):  # type: ignore[misc]
         self._check_forward_args(x, *args, **kwargs)
         if kwargs.pop("adapter_names", None) is not None:
             raise ValueError("DS-LoRA does not mix adapters in one batch. Run one batch for each adapter.")
-        result = self.base_layer(x, *args, **kwargs)
+        result: Tensor = self.base_layer(x, *args, **kwargs)
         if self.disable_adapters:
             return result
         dtype = result.dtype

@@ -10,7 +10,7 @@ from dslora.tuner.context import install_hooks
 from dslora.tuner.layer import MERGE_REFUSED, GatedLinear
 
 
-class DsLoraModel(LoraModel):  # type: ignore[misc]
+class DsLoraModel(LoraModel):
     """A base model whose target modules are :class:`GatedLinear`, with hooks that hand them the mask.
 
     Without ``target_modules`` in the configuration the table of ``dslora.architectures`` decides: query and

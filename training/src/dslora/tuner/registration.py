@@ -11,6 +11,6 @@ from dslora.tuner.model import DsLoraModel
 
 
 def register() -> None:
-    PEFT_TYPE_TO_CONFIG_MAPPING[PEFT_TYPE] = DsLoraConfig  # type: ignore[index]
-    PEFT_TYPE_TO_TUNER_MAPPING[PEFT_TYPE] = DsLoraModel  # type: ignore[index]
-    PEFT_TYPE_TO_PREFIX_MAPPING[PEFT_TYPE] = "lora_"  # type: ignore[index]
+    PEFT_TYPE_TO_CONFIG_MAPPING[PEFT_TYPE] = DsLoraConfig
+    PEFT_TYPE_TO_TUNER_MAPPING[PEFT_TYPE] = DsLoraModel
+    PEFT_TYPE_TO_PREFIX_MAPPING[PEFT_TYPE] = "lora_"

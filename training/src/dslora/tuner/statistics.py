@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dslora.tuner.context import current_context, mean_over_tokens
+from dslora.tuner.gate import Gate
 from dslora.tuner.layer import GatedLinear
 
 # Below this share of a module's typical spread a feature counts as constant: dividing by it would only
@@ -53,6 +54,6 @@ def fit_gate_statistics(
         values = torch.cat(parts).double()
         std = values.std(dim=0)
         floor = _MIN_RELATIVE_STD * std.median().clamp(min=1e-6)
-        gate = layer.lora_gate[adapter_name]
+        gate: Gate = layer.lora_gate[adapter_name]  # type: ignore[assignment]
         gate.input_mean.copy_(values.mean(dim=0))
         gate.input_std.copy_(std.clamp(min=floor))

@@ -1,0 +1,240 @@
+"""The command ``dslora``: train, evaluate, export, or all three (pipeline).
+
+dslora pipeline --data olid --data-dir data --out runs/olid --bundle models/olid-minilm
+"""
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from dslora.errors import DsLoraError
+from dslora.options import add_settings, settings_from
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dslora", description="Train, evaluate and export DS-LoRA classifiers of offensive posts."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a model; resumes a run that was killed")
+    _add_data(train)
+    _add_training(train)
+    train.set_defaults(handler=_train)
+
+    evaluate = commands.add_parser("evaluate", help="measure a trained run on a split")
+    evaluate.add_argument("run", type=Path, help="folder that dslora train wrote")
+    evaluate.add_argument("--split", default="development", help="development, test or train (default: development)")
+    _add_data(evaluate, required=False)
+    evaluate.set_defaults(handler=_evaluate)
+
+    export = commands.add_parser("export", help="write the ONNX bundle of a trained run")
+    export.add_argument("run", type=Path, help="folder that dslora train wrote")
+    _add_data(export, required=False)
+    _add_bundle(export)
+    export.set_defaults(handler=_export)
+
+    pipeline = commands.add_parser("pipeline", help="train, evaluate on development and test, export")
+    _add_data(pipeline)
+    _add_training(pipeline)
+    _add_bundle(pipeline)
+    pipeline.set_defaults(handler=_pipeline)
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    group = parser.add_argument_group("data" if required else "data (default: as the run was trained)")
+    group.add_argument(
+        "--data",
+        required=required,
+        help="olid, hatexplain, hatexplain-binary, or a CSV, TSV or JSON Lines file, or a folder of such files",
+    )
+    group.add_argument("--data-dir", help="folder with the named data sets (default: DSLORA_DATA_DIR)")
+    group.add_argument("--text-column", help="column with the posts, for a file of your own (default: text)")
+    group.add_argument("--label-column", help="column with the labels, for a file of your own (default: label)")
+    group.add_argument("--positive-labels", nargs="+", default=(), metavar="LABEL", help="labels that mean offensive")
+    group.add_argument(
+        "--development-fraction",
+        type=float,
+        default=0.1,
+        help="share of training rows to hold out where the data has no development split (default: 0.1)",
+    )
+    group.add_argument("--split-seed", type=int, default=0, help="seed of that split (default: 0)")
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    from dslora.bases import DEFAULT_BASE
+    from dslora.methods import METHODS
+
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--overwrite", action="store_true", help="start again where --out holds another run")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--base", default=DEFAULT_BASE, help=f"Hub id, folder or packaged base (default: {DEFAULT_BASE})"
+    )
+    summary = "; ".join(f"{method.name}: {method.summary}" for method in METHODS.values())
+    group.add_argument("--method", default="ds-lora", help=f"{summary} (default: ds-lora)")
+    group.add_argument("--max-tokens", type=int, default=128, help="longest window (default: 128)")
+    group.add_argument("--window-overlap", type=int, default=32, help="tokens that windows share (default: 32)")
+    group.add_argument("--normalization", nargs="+", metavar="STEP", help="steps in order (default: by data set)")
+    add_settings(parser)
+
+
+def _add_bundle(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("bundle")
+    group.add_argument("--bundle", type=Path, required=True, help="folder to write")
+    group.add_argument("--name", help="model name (default: the folder's)")
+    group.add_argument("--model-version", default="1.0.0", help="model version (default: 1.0.0)")
+    group.add_argument(
+        "--graphs",
+        nargs="+",
+        choices=("fp32", "int8"),
+        default=["int8"],
+        help="precisions to write (default: int8)",
+    )
+    group.add_argument("--languages", nargs="+", default=["en"], help="languages of the training data (default: en)")
+    group.add_argument("--license", default="Apache-2.0", help="SPDX id of the bundle (default: Apache-2.0)")
+    group.add_argument("--replace", action="store_true", help="replace a bundle that is already there")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    import shutil
+
+    from dslora.bases import load_tokenizer, resolve_base
+    from dslora.classifier import ClassifierSpec, default_pooling
+    from dslora.methods import AdapterSettings, find_method
+    from dslora.normalization import default_steps
+    from dslora.run import train_run
+    from dslora.sparsity import L1Settings
+    from dslora.train import TrainSettings
+
+    method = find_method(arguments.method)
+    settings = settings_from(arguments, TrainSettings)
+    data = _data_settings(arguments)
+    dataset = data.load()
+    steps = arguments.normalization or default_steps(
+        dataset.name, _is_uncased(load_tokenizer(resolve_base(arguments.base)))
+    )
+    spec = ClassifierSpec(
+        base=arguments.base,
+        method=method.name,
+        labels=tuple(dataset.labels),
+        positive_labels=tuple(dataset.positive_labels),
+        normalization=tuple(steps),
+        max_tokens=arguments.max_tokens,
+        window_overlap=arguments.window_overlap,
+        pooling=default_pooling(arguments.base),
+        adapter=settings_from(arguments, AdapterSettings),
+        l1=settings_from(arguments, L1Settings) if method.sparse else None,
+    )
+    if arguments.overwrite and arguments.out.exists():
+        if not any((arguments.out / name).exists() for name in ("run.json", "checkpoint.pt", "metrics.jsonl")):
+            raise DsLoraError(f"{arguments.out} is not a run, so --overwrite does not delete it. Name another folder.")
+        shutil.rmtree(arguments.out)
+    result = train_run(arguments.out, data, spec, settings, dataset=dataset, quiet=arguments.quiet)
+    print(
+        f"{arguments.out}: development macro-F1 {result.macro_f1:.4f} in epoch {result.epoch} of {result.epochs}, "
+        f"{result.parameters:,} trainable parameters, {result.zeros:.1%} exact zeros in A and B, "
+        f"{result.seconds:.0f} s"
+    )
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from dslora.assess import evaluate
+    from dslora.run import load_run
+
+    run = load_run(arguments.run)
+    data = _data_settings(arguments) if arguments.data else _with_data_dir(run.data, arguments)
+    print(evaluate(run, data.load(), arguments.split).to_markdown())
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from dslora.publish import publish
+
+    from dslora.run import load_run
+
+    run = load_run(arguments.run)
+    data = _data_settings(arguments) if arguments.data else _with_data_dir(run.data, arguments)
+    summary = publish(
+        run,
+        data.load(),
+        arguments.bundle,
+        name=arguments.name or arguments.bundle.name,
+        version=arguments.model_version,
+        precisions=tuple(arguments.graphs),
+        languages=tuple(arguments.languages),
+        license=arguments.license,
+        replace=arguments.replace,
+    )
+    print(summary)
+
+
+def _pipeline(arguments: argparse.Namespace) -> None:
+    from dslora.assess import calibrate, evaluate
+    from dslora.run import load_run
+
+    _refuse_existing_bundle(arguments)
+    _train(arguments)
+    run = load_run(arguments.out)
+    dataset = _data_settings(arguments).load()
+    calibrate(run, dataset)
+    for split in ("development", "test"):
+        if split in dataset.splits:
+            report = evaluate(run, dataset, split)
+            print(f"{split}: macro-F1 {report.metrics.macro_f1}, n = {report.metrics.n}")
+    arguments.run = arguments.out
+    _export(arguments)
+
+
+def _refuse_existing_bundle(arguments: argparse.Namespace) -> None:
+    # Asked before hours of training, not after.
+    if arguments.bundle.exists() and not arguments.replace:
+        raise DsLoraError(f"{arguments.bundle} exists already. Pass --replace to replace it, or name another folder.")
+
+
+def _data_settings(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from dslora.run import DataSettings
+
+    return DataSettings(
+        name=arguments.data,
+        data_dir=arguments.data_dir,
+        text_column=arguments.text_column,
+        label_column=arguments.label_column,
+        development_fraction=arguments.development_fraction,
+        split_seed=arguments.split_seed,
+        positive_labels=tuple(arguments.positive_labels),
+    )
+
+
+def _with_data_dir(data, arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from dataclasses import replace
+
+    return replace(data, data_dir=arguments.data_dir) if arguments.data_dir else data
+
+
+def _is_uncased(tokenizer) -> bool:  # type: ignore[no-untyped-def]
+    return bool(tokenizer.tokenize("A") == tokenizer.tokenize("a"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command. Returns 0, or 1 after an error that the user can put right."""
+    arguments = _parser().parse_args(argv)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    try:
+        arguments.handler(arguments)
+    except DsLoraError as error:
+        print(f"dslora: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("dslora: interrupted. Run the same command again to resume.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

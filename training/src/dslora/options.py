@@ -1,0 +1,81 @@
+"""Command-line options made from the settings' dataclasses: names, types, defaults and help stand there once."""
+
+import argparse
+import dataclasses
+import inspect
+import re
+import typing
+from typing import Any, TypeVar
+
+from dslora.methods import AdapterSettings
+from dslora.sparsity import L1Settings
+from dslora.train.settings import TrainSettings
+
+Settings = TypeVar("Settings")
+
+# Class, heading, and what goes before its option names.
+_GROUPS: tuple[tuple[type, str, str], ...] = (
+    (AdapterSettings, "adapter and gate", ""),
+    (L1Settings, "sparsity (methods ds-lora and lora-l1)", "l1-"),
+    (TrainSettings, "training", ""),
+)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds one option for each field of the settings' dataclasses."""
+    for settings, heading, prefix in _GROUPS:
+        group = parser.add_argument_group(heading)
+        hints = typing.get_type_hints(settings)
+        documentation = _field_help(settings)
+        for field in dataclasses.fields(settings):
+            group.add_argument(
+                f"--{prefix}{field.name.replace('_', '-')}",
+                dest=_destination(prefix, field.name),
+                default=field.default,
+                help=f"{documentation.get(field.name, '')} (default: {_shown(field.default)})".replace("%", "%%"),
+                **_kind(hints[field.name]),
+            )
+
+
+def settings_from(arguments: argparse.Namespace, settings: type[Settings]) -> Settings:
+    """The settings that the parsed options give.
+
+    Raises:
+        DsLoraError: A value is out of range.
+    """
+    prefix = next(prefix for candidate, _, prefix in _GROUPS if candidate is settings)
+    values = {
+        field.name: getattr(arguments, _destination(prefix, field.name))
+        for field in dataclasses.fields(settings)  # type: ignore[arg-type]
+    }
+    return settings(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def _destination(prefix: str, name: str) -> str:
+    return f"{prefix}{name}".replace("-", "_")
+
+
+def _shown(default: Any) -> str:
+    return "by architecture" if default == () else str(default)
+
+
+def _kind(hint: Any) -> dict[str, Any]:
+    if typing.get_origin(hint) is typing.Literal:
+        return {"choices": typing.get_args(hint)}
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if typing.get_origin(hint) is tuple:
+        return {"nargs": "+", "metavar": "NAME"}
+    return {"type": hint}
+
+
+def _field_help(settings: type) -> dict[str, str]:
+    """Field name to its text in the docstring's ``Attributes`` section; one entry may name several fields."""
+    text = inspect.getdoc(settings) or ""
+    section = text.partition("Attributes:\n")[2]
+    found: dict[str, str] = {}
+    for match in re.finditer(r"^ {4}(\w[\w, ]*): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
+        words = " ".join(match.group(2).replace("``", "").split())
+        for name in match.group(1).split(", "):
+            found[name] = words
+    return found

@@ -1,0 +1,77 @@
+"""Tiny random models of several families, so that tests need no download and little time."""
+
+from typing import Any
+
+import torch
+from transformers import (
+    BertConfig,
+    BertModel,
+    Gemma2Config,
+    Gemma2Model,
+    LlamaConfig,
+    LlamaModel,
+    MistralConfig,
+    MistralModel,
+    Qwen2Config,
+    Qwen2Model,
+    RobertaConfig,
+    RobertaModel,
+)
+
+_ENCODER = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 80,
+}
+_DECODER = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 80,
+    "use_cache": False,
+}
+
+ENCODERS: dict[str, Any] = {
+    "bert": lambda: BertModel(BertConfig(**_ENCODER), add_pooling_layer=False),
+    "roberta": lambda: RobertaModel(RobertaConfig(**_ENCODER), add_pooling_layer=False),
+}
+DECODERS: dict[str, Any] = {
+    "llama": lambda: LlamaModel(LlamaConfig(**_DECODER)),
+    "mistral": lambda: MistralModel(MistralConfig(**_DECODER)),
+    "qwen2": lambda: Qwen2Model(Qwen2Config(**_DECODER)),
+    "gemma2": lambda: Gemma2Model(Gemma2Config(**_DECODER, head_dim=4, sliding_window=16)),
+}
+
+
+def tiny(family: str, seed: int = 0) -> Any:
+    """A random base model of a family, in evaluation mode."""
+    torch.manual_seed(seed)
+    return (ENCODERS | DECODERS)[family]().eval()
+
+
+def randomize(model: torch.nn.Module, seed: int = 1) -> None:
+    """Gives adapters and gates values as after training: B is zero at the start, so nothing would show."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=0.3, generator=generator)
+
+
+def batch(rows: list[int], seed: int = 2, left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random ids of the given lengths, padded: (input_ids, attention_mask)."""
+    generator = torch.Generator().manual_seed(seed)
+    longest = max(rows)
+    ids = torch.ones((len(rows), longest), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, length in enumerate(rows):
+        where = slice(longest - length, longest) if left else slice(0, length)
+        ids[row, where] = torch.randint(5, 50, (length,), generator=generator)
+        mask[row, where] = 1
+    return ids, mask
