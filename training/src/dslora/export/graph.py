@@ -1,0 +1,165 @@
+"""The ONNX graph of a classifier: contract in docs/bundle.md, "Graphs".
+
+A layout is one way to arrange the same computation as a graph. ``reference`` is what PyTorch's exporter makes
+of the model, for any architecture. Faster ones join the table ``LAYOUTS``.
+"""
+
+import ast
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from dslora.classifier import Classifier
+from dslora.errors import DsLoraError
+
+OPSET: Final = 23
+INPUTS: Final = ("input_ids", "attention_mask")
+OUTPUTS: Final = ("probabilities", "gates")
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+class _Probabilities(nn.Module):
+    """``input_ids, attention_mask -> softmax(logits / temperature), gates``."""
+
+    def __init__(self, classifier: Classifier, temperature: float) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.temperature = temperature
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        logits, gates = self.classifier(input_ids, attention_mask)
+        return torch.softmax(logits / self.temperature, dim=-1), gates
+
+
+def _reference(classifier: Classifier, temperature: float) -> ir.Model:
+    module = _Probabilities(classifier, temperature).eval()
+    # Two rows of different length and a few columns: dimensions of 0 and 1 would be taken for constants.
+    input_ids = torch.ones((2, 7), dtype=torch.int64)
+    attention_mask = torch.ones_like(input_ids)
+    attention_mask[1, 4:] = 0
+    axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("sequence", min=1)}
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            (input_ids, attention_mask),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=INPUTS,
+            output_names=OUTPUTS,
+            dynamic_shapes={name: axes for name in INPUTS},
+            verbose=False,
+        )
+    assert program is not None  # it is only None where the exporter writes a file itself
+    model = program.model
+    _name_weights(model)
+    return model
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One row of the table.
+
+    Attributes:
+        name: As in the manifest's ``graphs[].layout``.
+        summary: One line for help texts.
+        build: Classifier (pruned, evaluation mode) and temperature to a float32 graph.
+    """
+
+    name: str
+    summary: str
+    build: Callable[[Classifier, float], ir.Model]
+
+
+LAYOUTS: Final[dict[str, Layout]] = {
+    layout.name: layout
+    for layout in (Layout("reference", "what PyTorch's exporter makes of the model", _reference),)
+}
+
+
+def build_graph(classifier: Classifier, temperature: float, layout: str = "reference") -> ir.Model:
+    """The float32 graph of a classifier, without anything that names the machine it was made on.
+
+    Args:
+        classifier: As :func:`dslora.export.ranks.prune` returns it.
+        temperature: Divides the logits, above 0.
+        layout: Name in ``LAYOUTS``.
+
+    Raises:
+        DsLoraError: The layout is not known, or the temperature is not above 0.
+    """
+    if layout not in LAYOUTS:
+        raise DsLoraError(f"Graph layout {layout!r} is not known. Expected one of: {', '.join(LAYOUTS)}.")
+    if not 0 < temperature < float("inf"):
+        raise DsLoraError(f"The temperature is {temperature}; expected a number above 0. Calibrate again.")
+    model = LAYOUTS[layout].build(classifier, temperature)
+    _strip(model)
+    return model
+
+
+def _name_weights(model: ir.Model) -> None:
+    """Gives weights the names of the modules they belong to.
+
+    The exporter transposes weights ahead of time and calls the results ``val_58``. Who reads a published graph,
+    and the quantiser, want to know what they are: ``encoder.layer.0.attention.self.query.weight.T``.
+    """
+    names = model.graph.initializers
+    for node in model.graph:
+        scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+        if node.op_type == "MatMul" and len(scopes) > 1 and node.inputs[1] is not None:
+            weight = node.inputs[1]
+            if weight.is_initializer() and str(weight.name).startswith("val_"):
+                weight.name = f"{scopes[-2]}.weight.T"
+    for value in list(names.values()):
+        # peft's wrappers and ours, outermost first: nothing in them tells one weight from another.
+        name = (
+            str(value.name)
+            .removeprefix("classifier.")
+            .removeprefix("encoder.")
+            .removeprefix("base_model.model.")
+        )
+        name = name.replace(".base_layer.", ".")
+        if name != value.name and name not in names:
+            value.name = name
+
+
+def _strip(model: ir.Model) -> None:
+    """Takes out stack traces, module paths and notes of the exporter: bundles are published."""
+    model.doc_string = None
+    model.metadata_props.clear()
+    graph = model.graph
+    graph.doc_string = None
+    graph.metadata_props.clear()
+    for node in graph:
+        node.doc_string = None
+        node.metadata_props.clear()
+        for output in node.outputs:
+            output.doc_string = None
+            output.metadata_props.clear()
+    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
+        value.doc_string = None
+        value.metadata_props.clear()
+        if value.const_value is not None:
+            value.const_value.doc_string = None
+            value.const_value.metadata_props.clear()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's notes about optional packages and axis names off the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,54 @@
+"""A graph as onnxruntime runs it. The only file that imports the runtime."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from dslora.encoding import TextEncoder
+
+Floats = NDArray[np.float32]
+
+
+class GraphSession:
+    """Runs one ONNX file on the CPU.
+
+    Args:
+        file: The graph; external data lie beside it.
+        threads: Threads inside an operator; 0 takes what the process may use.
+    """
+
+    def __init__(self, file: Path, threads: int = 0) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or _usable_processors()
+        options.inter_op_num_threads = 1
+        # Warnings of the runtime speak of its own optimisations; errors are raised.
+        options.log_severity_level = 3
+        self._session: Any = onnxruntime.InferenceSession(
+            str(file), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+
+    def run(self, encoder: TextEncoder, windows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
+        """One batch of windows, padded on the right: probabilities ``[n, labels]`` and gates ``[n, modules]``."""
+        ids, mask = encoder.pad(windows)
+        feeds = {"input_ids": np.array(ids, dtype=np.int64), "attention_mask": np.array(mask, dtype=np.int64)}
+        probabilities, gates = self._session.run(["probabilities", "gates"], feeds)
+        return probabilities, gates
+
+    def run_in_batches(
+        self, encoder: TextEncoder, windows: Sequence[Sequence[int]], size: int
+    ) -> tuple[Floats, Floats]:
+        """All windows in the order given, ``size`` to a batch: lengths stay as mixed as they come."""
+        parts = [self.run(encoder, windows[at : at + size]) for at in range(0, len(windows), size)]
+        return np.concatenate([p for p, _ in parts]), np.concatenate([g for _, g in parts])
+
+
+def _usable_processors() -> int:
+    """What this process was given; onnxruntime by itself counts the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
