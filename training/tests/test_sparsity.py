@@ -63,7 +63,7 @@ def test_schedule_waits_shrinks_and_then_keeps_its_zeros() -> None:
     for step in range(10):
         schedule.before_step(step)
         with torch.no_grad():
-            weight += 1e-4  # an optimizer's step
+            weight.add_(1e-4)  # an optimizer's step
         schedule.after_step(step, 0.1)
         history.append(weight.tolist())
     assert history[1] == pytest.approx([1.0002, 0.0012], abs=1e-6)

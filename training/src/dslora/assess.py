@@ -59,7 +59,7 @@ def normalized_split(run: Run, dataset: Dataset, split: str) -> tuple[tuple[str,
             f"The model was trained for labels {', '.join(run.classifier.spec.labels)}, but {dataset.name} has "
             f"{', '.join(dataset.labels)}. Evaluate it on data with the same labels."
         )
-    rows = dataset.normalized(run.classifier.spec.normalization).splits[split]
+    rows = dataset.without_refused(run.classifier.spec.normalization).splits[split]
     return rows.texts, rows.labels
 
 

@@ -99,11 +99,11 @@ def train_run(
         quiet: No progress bar.
     """
     dataset = dataset or data.load()
-    normalized = dataset.normalized(spec.normalization)
-    train_rows = normalized.splits["train"]
+    kept = dataset.without_refused(spec.normalization)
+    train_rows = kept.splits["train"]
     if settings.train_rows:
         train_rows = take(train_rows, settings.train_rows, settings.seed)
-    development = normalized.splits["development"]
+    development = kept.splits["development"]
     tokenizer = load_tokenizer(resolve_base(spec.base))
     encoder = text_encoder(tokenizer, spec.normalization, spec.max_tokens, spec.window_overlap)
 
@@ -132,12 +132,12 @@ def train_run(
                 "license": dataset.license,
                 "citation": dataset.citation,
                 "splits": {
-                    name: {"rows": len(split), "classes": normalized.class_counts(name), "files": files[name]}
-                    for name, split in normalized.splits.items()
+                    name: {"rows": len(split), "classes": kept.class_counts(name), "files": files[name]}
+                    for name, split in kept.splits.items()
                 },
                 "trainRows": len(train_rows),
-                "dropped": dict(normalized.dropped),
-                "overlaps": [vars(overlap) for overlap in normalized.overlaps],
+                "dropped": dict(kept.dropped),
+                "overlaps": [vars(overlap) for overlap in kept.overlaps],
             },
             "spec": asdict(spec),
             "training": asdict(settings),
