@@ -4,6 +4,7 @@ import { type FastifyBaseLogger, fastify, LogController } from 'fastify';
 
 import { classifyRoutes } from './api/classify.ts';
 import { answerClientError } from './api/client-error.ts';
+import { closeConnections } from './api/close-connections.ts';
 import { documentRoutes } from './api/docs.ts';
 import { sendProblem } from './api/error-handler.ts';
 import { healthRoutes } from './api/health.ts';
@@ -54,9 +55,12 @@ export async function buildApp({ engine, lifecycle, logger, metrics, config, ver
   logRequests(app, metrics);
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id).header('x-content-type-options', 'nosniff');
+  });
+  app.addHook('onSend', async (_request, reply) => {
     // Asks clients that keep connections open to open the next one elsewhere.
     if (lifecycle.draining) reply.header('connection', 'close');
   });
+  closeConnections(app, config.requestTimeoutMs);
   answerUnknownRoutes(app);
 
   await documentRoutes(app, version);

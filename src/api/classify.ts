@@ -68,9 +68,12 @@ export const classifyRoutes: FastifyPluginAsyncTypebox<ClassifyOptions> = async 
       const { text, texts = [text as string], model, ...options } = request.body;
       request.outcome.texts = texts.length;
       const pointTo = (index: number) => (text === undefined ? `/texts/${index}` : '/text');
-      const found = await engine.classify(model, texts, abortSignal(reply)).catch((error: unknown) => {
-        throw engineProblem(error, pointTo);
+      const signal = abortSignal(reply);
+      const found = await engine.classify(model, texts, signal).catch((error: unknown) => {
+        if (!signal.aborted) throw engineProblem(error, pointTo);
       });
+      // Nobody is left to answer.
+      if (found === undefined) return reply.hijack();
       request.outcome.model = found.model.name;
       const answer = classifyResponse(found, options);
       for (const [index, result] of found.results.entries()) {

@@ -1,5 +1,5 @@
 /** One log line and one measurement a request, when it is over. */
-import type { FastifyInstance, FastifyReply } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 
 import type { Metrics } from './metrics.ts';
 
@@ -27,22 +27,23 @@ const CLIENT_CLOSED_REQUEST = 499;
 
 export function logRequests(app: FastifyInstance, metrics: Metrics): void {
   app.decorateRequest('outcome');
-  app.addHook('onRequest', async (request) => {
+  app.addHook('onRequest', async (request, reply) => {
     request.outcome = {};
+    // There is no response to hook on when the connection closes before one.
+    reply.raw.once('close', () => {
+      if (!reply.raw.writableEnded) record(request, reply, CLIENT_CLOSED_REQUEST);
+    });
   });
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', async (request, reply) => record(request, reply, reply.statusCode));
+
+  function record(request: FastifyRequest, reply: FastifyReply, status: number): void {
     const { method, outcome } = request;
     // The pattern of the route, not the address: that could hold anything, and without end.
     const route = request.routeOptions.url ?? 'unmatched';
-    const status = finalStatus(reply);
     metrics.requested(route, status, reply.elapsedTime / 1000);
     const line = { method, route, status, durationMs: Math.round(reply.elapsedTime * 1000) / 1000, ...outcome };
     request.log[levelOf(route, status)](line, 'request');
-  });
-}
-
-function finalStatus(reply: FastifyReply): number {
-  return reply.raw.writableEnded ? reply.statusCode : CLIENT_CLOSED_REQUEST;
+  }
 }
 
 function levelOf(route: string, status: number): 'debug' | 'info' | 'error' {

@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+
+import { createMetrics } from '../../src/observability/metrics.ts';
+import { buildTestApp } from './build-test-app.ts';
+import { assertDocumented } from './documented.ts';
+
+/** The value of one sample, by its name and labels as they are exposed. */
+function sample(text: string, name: string): number {
+  const line = text.split('\n').find((candidate) => candidate.startsWith(`${name} `));
+  assert.ok(line, `${name} is missing in\n${text}`);
+  return Number(line.slice(name.length + 1));
+}
+
+describe('GET /metrics', () => {
+  it('counts requests, predictions and gates', async () => {
+    const { app, classify } = await buildTestApp();
+    await classify({ texts: ['rude', 'kind'] });
+    await classify({});
+    await app.inject('/anything/at/all');
+    const text = assertDocumented(await app.inject('/metrics'), 'GET', '/metrics') as string;
+    const name = 'dslora_http_request_duration_seconds_count';
+    assert.equal(sample(text, `${name}{route="/classify",status="200"}`), 1);
+    assert.equal(sample(text, `${name}{route="/classify",status="400"}`), 1);
+    assert.equal(sample(text, `${name}{route="unmatched",status="404"}`), 1);
+    assert.equal(sample(text, 'dslora_predictions_total{model="gated",label="OFF"}'), 1);
+    assert.equal(sample(text, 'dslora_predictions_total{model="gated",label="NOT"}'), 1);
+    assert.equal(sample(text, 'dslora_gate_activation_ratio_count{model="gated",layer="0"}'), 2);
+    assert.ok(Math.abs(sample(text, 'dslora_gate_activation_ratio_sum{model="gated",layer="0"}') - 1.2) < 1e-9);
+    assert.match(
+      text,
+      /dslora_model_info\{model="plain",version="1.2.3",.*precision="int8",execution_provider="cpu",default="false"\} 1/,
+    );
+  });
+
+  it('records what the engine observes', async () => {
+    const { observer, expose } = createMetrics({ process: false });
+    observer.tokenized({ model: 'm', texts: 1, tokens: 9, seconds: 0.001 });
+    observer.queued({ model: 'm', seconds: 0.2 });
+    observer.batch({ model: 'm', windows: 4, tokens: 30, paddedTokens: 40, seconds: 0.02 });
+    observer.depth(7);
+    observer.workerExited({ role: 'inference', code: null, signal: 'SIGKILL', expected: false });
+    const text = await expose();
+    assert.equal(sample(text, 'dslora_tokenize_seconds_sum{model="m"}'), 0.001);
+    assert.equal(sample(text, 'dslora_queue_wait_seconds_sum{model="m"}'), 0.2);
+    assert.equal(sample(text, 'dslora_inference_seconds_sum{model="m"}'), 0.02);
+    assert.equal(sample(text, 'dslora_batch_windows_sum{model="m"}'), 4);
+    assert.equal(sample(text, 'dslora_batch_tokens_sum{model="m"}'), 30);
+    assert.equal(sample(text, 'dslora_batch_padding_ratio_sum{model="m"}'), 0.25);
+    assert.equal(sample(text, 'dslora_queue_windows'), 7);
+    assert.equal(sample(text, 'dslora_worker_exits_total{role="inference",expected="false"}'), 1);
+  });
+});
