@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
 
+from base_folder import WORDS, make_base
 from dslora.classifier import Classifier, ClassifierSpec, build_classifier
 from dslora.encoding import TextEncoder, text_encoder
 from dslora.errors import DsLoraError
@@ -25,9 +24,7 @@ from dslora.train import TrainSettings, train
 from dslora.train.batches import length_grouped_batches
 from dslora.train.loop import Split
 from dslora.train.optimizer import build_optimizer
-from tiny_models import tiny
 
-WORDS = [f"w{i}" for i in range(40)]
 SETTINGS = TrainSettings(
     epochs=4,
     batch_size=8,
@@ -37,22 +34,6 @@ SETTINGS = TrainSettings(
     patience=4,
     device="cpu",
 )
-
-
-def make_base(folder: Path) -> str:
-    """A tiny BERT with a word tokenizer, saved as a user's local base would be."""
-    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.post_processor = processors.TemplateProcessing(
-        "[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    )
-    tiny("bert").save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
