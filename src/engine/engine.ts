@@ -12,7 +12,7 @@ import { combineWindows } from './combine.ts';
 import { usableCpus } from './cpus.ts';
 import { createInferencePool, type InferencePool } from './inference-pool.ts';
 import { createScheduler, type Window } from './scheduler.ts';
-import { ChildError } from './supervisor.ts';
+import { ChildError, type ChildWatch } from './supervisor.ts';
 import { createTokenizers, type TokenizedText, type Tokenizers } from './tokenizers.ts';
 import {
   graphSpec,
@@ -112,14 +112,17 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const observer = options.observer ?? {};
 
   const nameOf = (key: string) => key.slice(0, key.lastIndexOf('@'));
-  const exited: EngineObserver['workerExited'] = (event) => observer.workerExited?.(event);
+  const watch: ChildWatch = {
+    started: (event) => observer.workerStarted?.(event),
+    exited: (event) => observer.workerExited?.(event),
+  };
   const scheduler = createScheduler<Item>({
     batchTokens,
     batchWindows: options.batchWindows ?? 64,
     queueWindows,
     queueTokens: options.queueTokens ?? 65_536,
   });
-  const tokenizers = createTokenizers({ timeoutMs, loadTimeoutMs, exited });
+  const tokenizers = createTokenizers({ timeoutMs, loadTimeoutMs, watch });
   const pool = createInferencePool<Item>({
     workers,
     timeoutMs,
@@ -150,8 +153,8 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
         const message = 'The model process failed twice on this text; try again, and report it if it goes on failing';
         item.job.reject(new EngineError('inference_failed', message, item.text));
       },
-      exited,
     },
+    watch,
   });
 
   let found: Awaited<ReturnType<typeof discoverBundles>>;

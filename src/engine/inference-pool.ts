@@ -6,7 +6,7 @@
  */
 import type { GraphChoice, LoadGraph, Ran } from './protocol.ts';
 import type { Batch, Scheduler, Window } from './scheduler.ts';
-import { type ChildEvents, type SupervisedChild, superviseChild } from './supervisor.ts';
+import { type ChildWatch, type SupervisedChild, superviseChild } from './supervisor.ts';
 
 /** What one window's run gave. */
 export interface WindowOutput {
@@ -22,7 +22,6 @@ export interface PoolEvents<T> {
   /** A batch begins to run. */
   taken(batch: Batch<T>): void;
   finished(batch: Batch<T>, ran: Ran): void;
-  exited: ChildEvents['exited'];
 }
 
 /** One process while a bundle is tried out on it. */
@@ -68,6 +67,7 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
   readonly loadTimeoutMs: number;
   readonly scheduler: Scheduler<T>;
   readonly events: PoolEvents<T>;
+  readonly watch: ChildWatch;
 }): InferencePool {
   const { scheduler, events, timeoutMs, loadTimeoutMs } = options;
   const served: LoadGraph[] = [];
@@ -78,10 +78,10 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
     const worker: Worker = {
       child: superviseChild('inference', {
         started: () => void prepare(worker),
-        exited(event) {
+        watch: options.watch,
+        exited() {
           worker.loaded.clear();
           worker.prepared = false;
-          events.exited(event);
           if (worker.child.failures >= GIVE_UP_AFTER) release(worker);
           if (workers.every(({ child }) => child.failures >= GIVE_UP_AFTER))
             for (const window of scheduler.drain()) events.failed(window);

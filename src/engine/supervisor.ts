@@ -35,10 +35,17 @@ export interface SupervisedChild {
   close(): Promise<void>;
 }
 
+/** What happens to every child, whatever it works for. */
+export interface ChildWatch {
+  readonly started: (event: { role: string; pid: number | undefined }) => void;
+  readonly exited: (event: { role: string; code: number | null; signal: string | null; expected: boolean }) => void;
+}
+
 export interface ChildEvents {
   /** The child runs and takes calls; also after each replacement. */
   started(): void;
-  exited(event: { role: string; code: number | null; signal: string | null; expected: boolean }): void;
+  exited(): void;
+  readonly watch: ChildWatch;
 }
 
 /** Wait before a replacement starts: none after a first death, then doubled from 100 ms to 10 s. */
@@ -85,7 +92,10 @@ export function superviseChild(role: Role, events: ChildEvents, entry: string = 
     });
     started.on('exit', (code, signal) => ended(started, code, signal));
     // Not before the caller has its SupervisedChild.
-    queueMicrotask(() => events.started());
+    queueMicrotask(() => {
+      events.watch.started({ role, pid: started.pid });
+      events.started();
+    });
   }
 
   function settle(reply: Reply): void {
@@ -112,7 +122,8 @@ export function superviseChild(role: Role, events: ChildEvents, entry: string = 
       clearTimeout(call.watchdog);
       call.reject(new ChildError('lost', `the ${role} process ${how}`));
     }
-    events.exited({ role, code, signal, expected: closing });
+    events.watch.exited({ role, code, signal, expected: closing });
+    events.exited();
   }
 
   start();

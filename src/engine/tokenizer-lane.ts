@@ -4,7 +4,7 @@
  * It works on one job at a time, so when the process dies it is known whose text it held.
  */
 import type { LoadTokenizer, Tokenize, Tokenized } from './protocol.ts';
-import { ChildError, type ChildEvents, superviseChild } from './supervisor.ts';
+import { ChildError, type ChildWatch, superviseChild } from './supervisor.ts';
 
 export interface LaneJob {
   readonly request: Tokenize;
@@ -39,7 +39,7 @@ export function createTokenizerLane(options: {
   readonly specs: readonly LoadTokenizer[];
   readonly timeoutMs: number;
   readonly loadTimeoutMs: number;
-  readonly exited: ChildEvents['exited'];
+  readonly watch: ChildWatch;
 }): TokenizerLane {
   const specs = [...options.specs];
   const waiting: Waiting[] = [];
@@ -53,9 +53,9 @@ export function createTokenizerLane(options: {
       loaded = child.running;
       void work();
     },
-    exited(event) {
+    watch: options.watch,
+    exited() {
       loaded = false;
-      options.exited(event);
       if (child.failures < GIVE_UP_AFTER) return;
       for (const job of waiting.splice(0)) job.reject(new ChildError('lost', 'the tokenizer process does not start'));
     },

@@ -82,6 +82,8 @@ export interface EngineObserver {
   batch(event: { model: string; windows: number; tokens: number; paddedTokens: number; seconds: number }): void;
   /** Windows waiting now, over all models. */
   depth(windows: number): void;
+  /** A child process was started or replaced. */
+  workerStarted?(event: { role: string; pid: number | undefined }): void;
   workerExited(event: { role: string; code: number | null; signal: string | null; expected: boolean }): void;
 }
 
