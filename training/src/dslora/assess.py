@@ -4,10 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dslora.data import Dataset
+from dslora.data import Dataset, Split
 from dslora.errors import DsLoraError
 from dslora.evaluation import (
     Report,
@@ -21,7 +18,7 @@ from dslora.evaluation import (
     offensive,
 )
 from dslora.files import write_json
-from dslora.inference import Predictions, predict, softmax
+from dslora.inference import predict, softmax
 from dslora.run import Run
 
 _FILE = "calibration.json"
@@ -46,8 +43,8 @@ class Calibration:
     distribution: dict[str, Any]
 
 
-def normalized_split(run: Run, dataset: Dataset, split: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Texts and labels of a split as the model is given them; texts of which nothing is left are dropped.
+def split_for(run: Run, dataset: Dataset, split: str) -> Split:
+    """A split's rows, less those of which normalisation leaves nothing.
 
     Raises:
         DsLoraError: The data set has no such split, or other labels than the model.
@@ -59,14 +56,14 @@ def normalized_split(run: Run, dataset: Dataset, split: str) -> tuple[tuple[str,
             f"The model was trained for labels {', '.join(run.classifier.spec.labels)}, but {dataset.name} has "
             f"{', '.join(dataset.labels)}. Evaluate it on data with the same labels."
         )
-    rows = dataset.without_refused(run.classifier.spec.normalization).splits[split]
-    return rows.texts, rows.labels
+    return dataset.without_refused(run.classifier.spec.normalization).splits[split]
 
 
 def calibrate(run: Run, dataset: Dataset) -> Calibration:
     """Temperature, thresholds and distribution from the development split; kept in the run's folder."""
-    texts, labels = normalized_split(run, dataset, "development")
-    predictions = predict(run.classifier, run.encoder, texts)
+    rows = split_for(run, dataset, "development")
+    labels = rows.labels
+    predictions = predict(run.classifier, run.encoder, rows.texts)
     spec = run.classifier.spec
     temperature = fit_temperature(predictions.logits, labels)
     raw, probabilities = softmax(predictions.logits), softmax(predictions.logits, temperature)
@@ -106,23 +103,10 @@ def evaluate(run: Run, dataset: Dataset, split: str) -> Report:
     Temperature and thresholds come from the development split. Choose nothing by a test split's figures.
     """
     calibration = load_calibration(run, dataset)
-    texts, labels = normalized_split(run, dataset, split)
-    report = report_of(run, dataset, split, labels, predict(run.classifier, run.encoder, texts), calibration)
-    report.write(run.folder / _FOLDER)
-    return report
-
-
-def report_of(
-    run: Run,
-    dataset: Dataset,
-    split: str,
-    labels: NDArray[np.int64],
-    predictions: Predictions,
-    calibration: Calibration,
-) -> Report:
-    """The report of predictions that were already made."""
+    rows = split_for(run, dataset, split)
+    predictions = predict(run.classifier, run.encoder, rows.texts)
     spec = run.classifier.spec
-    return build_report(
+    report = build_report(
         model=run.folder.name,
         dataset=dataset.name,
         split=split,
@@ -130,9 +114,11 @@ def report_of(
         labels=spec.labels,
         positive_labels=spec.positive_labels,
         logits=predictions.logits,
-        truth=labels,
+        truth=rows.labels,
         gates=predictions.gates,
         columns=run.classifier.gate_columns(),
         temperature=calibration.temperature,
         thresholds=calibration.thresholds,
     )
+    report.write(run.folder / _FOLDER)
+    return report

@@ -153,13 +153,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from dslora.publish import publish
-
+    from dslora.publish import publish, summary
     from dslora.run import load_run
 
     run = load_run(arguments.run)
     data = _data_settings(arguments) if arguments.data else _with_data_dir(run.data, arguments)
-    summary = publish(
+    report = publish(
         run,
         data.load(),
         arguments.bundle,
@@ -170,7 +169,7 @@ def _export(arguments: argparse.Namespace) -> None:
         license=arguments.license,
         replace=arguments.replace,
     )
-    print(summary)
+    print(summary(report))
 
 
 def _pipeline(arguments: argparse.Namespace) -> None:

@@ -1,0 +1,125 @@
+"""From a trained run to a bundle: gathers what the exporter states about the model."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from dslora.assess import load_calibration, split_for
+from dslora.data import Dataset
+from dslora.export.bundle import BundleReport, write_bundle
+from dslora.export.details import (
+    BundleDetails,
+    Calibration,
+    DataTerms,
+    LabelledTexts,
+    Training,
+    TrainingData,
+    attributes_for,
+)
+from dslora.run import Run
+
+# A parity check reads at most this many texts: enough for the rarest label flips, soon enough for a laptop.
+_PARITY_TEXTS = 2000
+
+
+def publish(
+    run: Run,
+    dataset: Dataset,
+    bundle: Path,
+    *,
+    name: str,
+    version: str,
+    precisions: tuple[str, ...],
+    languages: tuple[str, ...],
+    license: str,
+    replace: bool,
+) -> BundleReport:
+    """Writes the bundle of a run, with figures on the development split and, where there is one, the test split.
+
+    Args:
+        run: A finished run.
+        dataset: The data that it was trained on.
+        bundle: Folder to write.
+        name: Model name.
+        version: Model version.
+        precisions: ``fp32``, ``int8`` or both.
+        languages: Of the training data.
+        license: SPDX id of adapter and head.
+        replace: Whether a bundle that is there may be replaced.
+
+    Raises:
+        DsLoraError: A graph is outside its tolerance, the target exists, or the data are others.
+    """
+    spec = run.classifier.spec
+    calibration = load_calibration(run, dataset)
+
+    def labelled(split: str) -> LabelledTexts:
+        rows = split_for(run, dataset, split)
+        return LabelledTexts(dataset.name, split, rows.texts, rows.labels.tolist())
+
+    development = labelled("development")
+    details = BundleDetails(
+        name=name,
+        version=version,
+        description=f"Classifies posts as {', '.join(spec.labels)}; {spec.method} on {dataset.name}.",
+        license=license,
+        languages=languages,
+        calibration=Calibration("development", calibration.temperature, calibration.ece_before, calibration.ece_after),
+        thresholds=calibration.thresholds,
+        distribution=calibration.distribution,
+        training=Training(
+            data=[
+                TrainingData(f"{dataset.name}/{file.name}", split, file.sha256, file.rows)
+                for split, rows in dataset.splits.items()
+                for file in rows.files
+            ],
+            seed=run.settings.seed,
+            settings={
+                **asdict(run.settings),
+                "adapter": asdict(spec.adapter),
+                "l1": asdict(spec.l1) if spec.l1 else None,
+                "developmentSplit": asdict(dataset.carving) if dataset.carving else "official",
+                "result": run.record["result"],
+            },
+            libraries=run.record["libraries"],
+            commit=run.record["commit"],
+        ),
+        terms=[DataTerms(dataset.name, dataset.license, dataset.citation)],
+        attributes=attributes_for(dataset.name, spec.positive_labels),
+    )
+    return write_bundle(
+        bundle,
+        run.classifier,
+        run.tokenizer,
+        run.encoder,
+        details,
+        LabelledTexts(
+            development.dataset,
+            development.split,
+            development.texts[:_PARITY_TEXTS],
+            development.labels[:_PARITY_TEXTS],
+        ),
+        [labelled(split) for split in ("development", "test") if split in dataset.splits],
+        precisions=precisions,
+        replace=replace,
+        say=lambda message: print(f"{bundle.name}: {message}", flush=True),
+    )
+
+
+def summary(report: BundleReport) -> str:
+    """What was written, in a few lines."""
+    lines = [f"{report.folder}: {report.bytes / 2**20:.1f} MiB"]
+    for precision, parity in report.parity.items():
+        lines.append(
+            f"{precision}: {report.nodes[precision]} nodes; {parity.texts} texts against PyTorch: probabilities within "
+            f"{parity.probabilities:.2g}, gates within {parity.gates:.2g}, {parity.label_flips} labels flipped"
+        )
+    for entry in report.evaluation:
+        if entry.metric == "macroF1":
+            low, high = entry.interval95
+            lines.append(
+                f"{entry.dataset} {entry.split}, {entry.precision}: macro-F1 {entry.value:.4f} [{low:.4f}, {high:.4f}]"
+            )
+    dropped = [f"{column.layer}.{column.module}" for column in report.pruned.dropped]
+    if dropped:
+        lines.append(f"no rank left, so no gate: {', '.join(dropped)}")
+    return "\n".join(lines)
