@@ -7,9 +7,8 @@ of the model, for any architecture. Faster ones join the table ``LAYOUTS``.
 import ast
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,7 +53,7 @@ def _reference(classifier: Classifier, temperature: float) -> ir.Model:
             opset_version=OPSET,
             input_names=INPUTS,
             output_names=OUTPUTS,
-            dynamic_shapes={name: axes for name in INPUTS},
+            dynamic_shapes=dict.fromkeys(INPUTS, axes),
             verbose=False,
         )
     assert program is not None  # it is only None where the exporter writes a file itself
@@ -79,8 +78,7 @@ class Layout:
 
 
 LAYOUTS: Final[dict[str, Layout]] = {
-    layout.name: layout
-    for layout in (Layout("reference", "what PyTorch's exporter makes of the model", _reference),)
+    layout.name: layout for layout in (Layout("reference", "what PyTorch's exporter makes of the model", _reference),)
 }
 
 
@@ -119,12 +117,7 @@ def _name_weights(model: ir.Model) -> None:
                 weight.name = f"{scopes[-2]}.weight.T"
     for value in list(names.values()):
         # peft's wrappers and ours, outermost first: nothing in them tells one weight from another.
-        name = (
-            str(value.name)
-            .removeprefix("classifier.")
-            .removeprefix("encoder.")
-            .removeprefix("base_model.model.")
-        )
+        name = str(value.name).removeprefix("classifier.").removeprefix("encoder.").removeprefix("base_model.model.")
         name = name.replace(".base_layer.", ".")
         if name != value.name and name not in names:
             value.name = name

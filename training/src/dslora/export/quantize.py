@@ -89,6 +89,8 @@ class _Quantizer:
                 self._quantize_embedding(node)
             elif node.op_type == "MatMul" and _is_mean_over_tokens(node):
                 self._pool_alike_at_any_length(node)
+            elif node.op_type == "LayerNormalization":
+                self._keep_norm_apart(node)
         self._remove_unused()
 
     def _products(self) -> dict[ir.Value, list[ir.Node]]:
@@ -127,7 +129,8 @@ class _Quantizer:
 
     def _is_embedding(self, node: ir.Node) -> bool:
         table = node.inputs[0]
-        if table is None or not table.is_initializer() or "axis" in node.attributes and node.attributes["axis"].as_int():
+        axis = node.attributes.get("axis")
+        if table is None or not table.is_initializer() or (axis is not None and axis.as_int() != 0):
             return False
         sides = _sides(table)
         return table.dtype == ir.DataType.FLOAT and len(sides) == 2 and min(sides) >= SMALLEST_SIDE
@@ -155,6 +158,20 @@ class _Quantizer:
         first = self._constant("pooling.first", np.array([0], dtype=np.int64))
         self._replace(node, build, build("Gather", twice, first, axis=1))
 
+    def _keep_norm_apart(self, norm: ir.Node) -> None:
+        """Writes the residual addition before a norm as ``Sum``.
+
+        onnxruntime fuses ``Add`` and ``LayerNormalization`` into one operator whose CPU kernel is not vectorised:
+        0.55 ms for 8 x 40 tokens of 384 features on one thread, against 0.14 ms for the two of them. ``Sum`` is
+        the same addition and is not fused.
+        """
+        x = norm.inputs[0]
+        add = None if x is None else x.producer()
+        if add is None or add.op_type != "Add" or any(value.is_initializer() for value in add.inputs if value):
+            return
+        build = _Builder(f"{norm.name}.residual")
+        self._replace(add, build, build("Sum", *add.inputs))
+
     def _replace(self, node: ir.Node, build: "_Builder", result: ir.Value) -> None:
         self.graph.insert_before(node, build.take())
         node.outputs[0].replace_all_uses_with(result, replace_graph_outputs=True)
@@ -164,7 +181,12 @@ class _Quantizer:
         if name not in self.graph.initializers:
             tensor = ir.tensor(np.asarray(values), name=name)
             self.graph.register_initializer(
-                ir.Value(name=name, const_value=tensor, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype))
+                ir.Value(
+                    name=name,
+                    const_value=tensor,
+                    shape=ir.Shape(tensor.numpy().shape),
+                    type=ir.TensorType(tensor.dtype),
+                )
             )
         return self.graph.initializers[name]
 
@@ -205,7 +227,7 @@ def _is_mean_over_tokens(node: ir.Node) -> bool:
 
 def _sides(value: ir.Value) -> tuple[int, ...]:
     assert value.const_value is not None
-    return tuple(int(side) for side in value.const_value.shape)
+    return tuple(value.const_value.shape.numpy())
 
 
 def _array(value: ir.Value) -> Floats:

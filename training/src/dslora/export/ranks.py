@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from peft import PeftModel
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 
@@ -72,7 +73,9 @@ def prune(classifier: Classifier) -> Pruned:
         if left == 0:
             slim.encoder.set_submodule(path, layer.base_layer)
         elif isinstance(layer, GatedLinear):
-            _fold_standardization(layer.lora_gate[ADAPTER])
+            gate = layer.lora_gate[ADAPTER]
+            assert isinstance(gate, Gate)
+            _fold_standardization(gate)
     if not any(isinstance(module, GatedLinear) for module in slim.encoder.modules()):
         slim.encoder = _without_adapters(slim.encoder)
     gates = tuple(slim.gate_columns())
@@ -129,7 +132,7 @@ def _fold_standardization(gate: Gate) -> None:
 
 def _without_adapters(encoder: nn.Module) -> nn.Module:
     """The base model, with what static adapters are left merged into its weights."""
-    if not hasattr(encoder, "merge_and_unload"):
+    if not isinstance(encoder, PeftModel):
         return encoder
     if any(isinstance(module, LoraLinear) for module in encoder.modules()):
         merged: nn.Module = encoder.merge_and_unload()

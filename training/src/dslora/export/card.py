@@ -1,0 +1,249 @@
+"""The bundle's README: what a moderator has to know about a model before trusting it with a decision."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from dslora.export.details import DataTerms
+
+Manifest = Mapping[str, Any]
+
+_METRICS: Final = {
+    "macroF1": "macro-F1",
+    "accuracy": "accuracy",
+    "aurocOffensive": "AUROC, offensive or not",
+}
+_PRECISIONS: Final = {"pytorch-fp32": "PyTorch, fp32", "fp32": "graph, fp32", "int8": "graph, int8"}
+_USES: Final = {
+    "balanced": "both kinds of error weigh the same",
+    "high-precision": "act without a person in between; few false alarms, much is missed",
+    "high-recall": "choose what people shall look at; little is missed, many false alarms",
+}
+
+
+def model_card(manifest: Manifest, terms: Sequence[DataTerms]) -> str:
+    """Markdown for a bundle.
+
+    Args:
+        manifest: The bundle's; every figure of the card is in it.
+        terms: Under which terms the data are published.
+    """
+    sections = (
+        _head(manifest),
+        _answers(manifest),
+        _figures(manifest),
+        _thresholds(manifest),
+        _gates(manifest),
+        _limits(manifest, terms),
+        _training(manifest),
+        _precision(manifest),
+        _licences(manifest, terms),
+        _use(manifest),
+    )
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _head(m: Manifest) -> str:
+    return f"# {m['name']}\n\n{m['description']}\n\nVersion {m['version']}, {m['createdAt'][:10]}."
+
+
+def _answers(m: Manifest) -> str:
+    positive = m["positiveLabels"]
+    others = [label for label in m["labels"] if label not in positive]
+    meaning = " + ".join(f"p({label})" for label in positive)
+    attributes = "".join(
+        f"\n- `{label}` counts as "
+        + ", ".join(f"{_join(names)} ({protocol})" for protocol, names in each.items() if names)
+        + " where the service speaks another protocol."
+        for label, each in m["attributes"].items()
+    )
+    return (
+        "## What it answers\n\n"
+        f"For each text a probability of every label, {_join(m['labels'])}, and their sum over those that mean "
+        f"offensive: `offensive` = {meaning}. {_join(others)} means that nothing offensive was found.\n\n"
+        f"It reads {_languages(m)}, up to {m['input']['maxTokens']} tokens at once. A longer text is read in "
+        f"overlapping windows and gets the answer of its most offensive window.{attributes and chr(10)}{attributes}"
+    )
+
+
+def _figures(m: Manifest) -> str:
+    entries = m["evaluation"]
+    if not entries:
+        return "## How good it is\n\nNothing was measured on a test split."
+    computed = list(dict.fromkeys(entry["precision"] for entry in entries))
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for entry in entries:
+        low, high = entry["interval95"]
+        data = f"{entry['dataset']} {entry['split']} (n = {entry['n']:,})"
+        row = rows.setdefault((data, _metric(entry["metric"])), {})
+        row[entry["precision"]] = f"{entry['value']:.3f} ({low:.3f} – {high:.3f})"
+    return (
+        "## How good it is\n\n"
+        "Each figure with its 95 % bootstrap interval: another test set of this size would fall in it about 19 times "
+        "out of 20. Two models whose intervals overlap much are not told apart by this test.\n\n"
+        + _table(
+            ("data", "measure", *(_PRECISIONS.get(each, each) for each in computed)),
+            [(*row, *(values.get(each, "—") for each in computed)) for row, values in rows.items()],
+        )
+    )
+
+
+def _thresholds(m: Manifest) -> str:
+    rows = [
+        (
+            use,
+            f"{each['value']:.3f}",
+            f"{100 * each['precision']:.0f} of 100",
+            f"{100 * each['recall']:.0f} of 100",
+            _USES.get(use, ""),
+        )
+        for use, each in m["thresholds"].items()
+    ]
+    return (
+        "## Thresholds, and what they cost\n\n"
+        "A text is flagged where `offensive` is at least the threshold. Measured on the "
+        f"{m['distribution']['split']} split ({m['distribution']['n']:,} texts), on which they were chosen, so expect "
+        "slightly less on new texts, and another precision where offensive texts are rarer than there.\n\n"
+        + _table(("use", "threshold", "flagged rightly", "offensive texts found", "when"), rows)
+    )
+
+
+def _gates(m: Manifest) -> str:
+    title = "## Gates\n\n"
+    gates = m["distribution"]["gates"]
+    if m["method"]["gate"] is None or not gates:
+        return title + "This method has no gates."
+    columns = len(m["gates"])
+    medians = {
+        label: sum(gate["quantiles"][label][50] for gate in gates) / len(gates)
+        for label in m["labels"]
+        if all(label in gate["quantiles"] for gate in gates)
+    }
+    middle = ", ".join(f"{label} {value:.3f}" for label, value in medians.items())
+    dropped = (
+        f" {len(m['dropped'])} more modules lost all their rank in training; they add nothing and have no gate."
+        if m["dropped"]
+        else ""
+    )
+    return (
+        f"{title}Every answer has {columns} gate values in 0 … 1: for each adapted projection, how strongly the "
+        f"trained part of the model was let in for this text.{dropped} Averaged over modules, the medians by true "
+        f"class on the {m['distribution']['split']} split are: {middle}.\n\n"
+        "What a gate does not say: it is not a probability, not a measure of how offensive a text is, and it does not "
+        "point at a word. A high gate says that the frozen base model alone was not left to decide. Compare a text's "
+        "gates with the percentiles in `manifest.json`, not with 0.5."
+    )
+
+
+def _limits(m: Manifest, terms: Sequence[DataTerms]) -> str:
+    names = _join(each.name for each in terms) or "its training data"
+    return (
+        "## Where it fails\n\n"
+        f"- It learnt from {names}: what was labelled offensive there, by the annotators of that time, is what it "
+        "calls offensive. Other platforms, years, topics and communities differ, and the figures above do not hold "
+        "for them.\n"
+        "- Quotation, counter-speech, news about abuse, sarcasm and jokes among friends are often flagged.\n"
+        "- Names of groups, and dialects such as African-American English, are flagged more often than they should "
+        "be: data sets of this kind carry that bias and nothing here removes it. Look at errors by group before use.\n"
+        "- Polite or coded hostility, allusions, new words, and what an image or the conversation before would tell, "
+        "are missed.\n"
+        "- Deliberate misspelling helps to evade it. Invisible characters, look-alike widths and entities are "
+        "normalised; other tricks are not.\n"
+        f"- In languages other than {_languages(m)} it answers, and the answer means nothing.\n"
+        "- A probability says how sure the model is, not how grave a text is. Let people decide what a flag leads to, "
+        "and let those concerned appeal."
+    )
+
+
+def _training(m: Manifest) -> str:
+    method, base = m["method"], m["base"]
+    lines = [
+        f"Base model {base['id']} ({base['architecture']}, {base['parameters'] / 1e6:.1f} M parameters), frozen. "
+        f"Method {method['name']}"
+        + (f", rank {method['rank']}, α {method['alpha']:g}" if "rank" in method else "")
+        + f", on {_join(method['targets'])} of every layer."
+    ]
+    if method["sparsity"] is not None:
+        ranks = [each["rank"] for each in method["ranksKept"]]
+        kept = f"{sum(ranks)} of {len(ranks) * method['rank']}" if "rank" in method else str(sum(ranks))
+        lines.append(
+            f"{100 * method['sparsity']:.1f} % of the entries of A and B are exactly zero; "
+            f"{kept} rank components are left."
+        )
+    data = [
+        (each["name"], each["split"], f"{each['rows']:,}", f"`{each['sha256'][:12]}…`")
+        for each in m["training"]["data"]
+    ]
+    calibration = m["calibration"]
+    lines.append(
+        f"Temperature {calibration['temperature']:.3f}, fitted on the {calibration['split']} split, is part of the "
+        f"graph; the expected calibration error there went from {calibration['eceBefore']:.3f} to "
+        f"{calibration['eceAfter']:.3f}. Seed, settings, library versions and full checksums are in `manifest.json`."
+    )
+    table = _table(("data", "split", "rows", "SHA-256"), data) if data else ""
+    return "## How it was made\n\n" + "\n\n".join(filter(None, (*lines, table)))
+
+
+def _precision(m: Manifest) -> str:
+    rows = [
+        (
+            graph["file"],
+            graph["precision"],
+            f"{graph['bytes'] / 2**20:.1f} MiB",
+            f"{graph['parity']['probabilities']:.1e}",
+            f"{graph['parity']['gates']:.1e}",
+            f"{graph['parity']['labelFlips']} of {graph['parity']['texts']:,}",
+            f"{graph['parity']['macroF1Change']:+.4f}",
+        )
+        for graph in m["graphs"]
+    ]
+    invariant = all(graph["batchInvariant"] for graph in m["graphs"])
+    return (
+        "## The graphs against PyTorch\n\n"
+        "On real texts, alone and in padded batches: the largest difference of any probability and gate, labels that "
+        "change, and what that does to macro-F1 there."
+        + (" An answer does not depend on the texts that share its batch." if invariant else "")
+        + "\n\n"
+        + _table(("file", "precision", "size", "probabilities", "gates", "labels changed", "macro-F1"), rows)
+    )
+
+
+def _licences(m: Manifest, terms: Sequence[DataTerms]) -> str:
+    lines = [f"- Adapter and head: {m['license']}.", f"- Base model {m['base']['id']}: {m['base']['license']}."]
+    # Terms and citations come from elsewhere and may end with a stop or without one.
+    lines += [f"- {each.name}: {each.license.rstrip('.')}. {each.citation.rstrip('.')}." for each in terms]
+    return "## Licences\n\n" + "\n".join(lines)
+
+
+def _use(m: Manifest) -> str:
+    return (
+        "## How to call it\n\n"
+        "With the service running and this folder among its models:\n\n"
+        "```sh\n"
+        "curl -s http://localhost:8080/classify -H 'content-type: application/json' \\\n"
+        f"  -d '{json.dumps({'text': 'have a nice day', 'model': m['name']})}'\n"
+        "```"
+    )
+
+
+def _metric(name: str) -> str:
+    measure, _, label = name.partition(":")
+    if not label:
+        return _METRICS.get(name, name)
+    return f"{'F1' if measure == 'f1' else measure} of {label}"
+
+
+def _languages(m: Manifest) -> str:
+    names = {"en": "English", "de": "German"}
+    return _join([names.get(tag, tag) for tag in m["languages"]])
+
+
+def _join(names: Iterable[str]) -> str:
+    *first, last = list(names) or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    # A label may hold the one character that a table cannot.
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], ["---"] * len(header), *lines[1:]))

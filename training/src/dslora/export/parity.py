@@ -1,0 +1,195 @@
+"""Every exported graph against PyTorch in float32, on real texts and at several batch shapes.
+
+What is compared is the whole export: the reference is the trained classifier as it is, the graph comes from its
+pruned copy. A graph that is outside its limits is not written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dslora.classifier import Classifier
+from dslora.encoding import TextEncoder
+from dslora.errors import DsLoraError
+from dslora.evaluation import macro_f1_difference
+from dslora.export.outcome import Scores, WindowedTexts
+from dslora.export.session import GraphSession
+from dslora.inference import predict_windows, softmax
+
+LEAST_TEXTS: Final = 200
+# Sizes of the padded batches that texts of mixed length are tried in, besides each text alone.
+BATCH_SIZES: Final = (8, 32)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a graph of one precision may be from PyTorch.
+
+    Attributes:
+        probabilities, gates: Largest absolute difference on any text at any batch shape.
+        flips: Largest share of texts whose most probable label changes.
+        macro_f1: Largest change of macro-F1, either way.
+        batch: Largest change of a probability or gate between a text alone and in a batch.
+    """
+
+    probabilities: float
+    gates: float
+    flips: float
+    macro_f1: float
+    batch: float
+
+
+LIMITS: Final[dict[str, Limits]] = {
+    "fp32": Limits(probabilities=1e-4, gates=1e-4, flips=0.005, macro_f1=0.005, batch=1e-4),
+    # Seen with all-MiniLM: 0.05 on probabilities and gates, 0.5 % flips. Twice a difference that is found becomes
+    # the golden tolerance (export/golden.py), and the service refuses a tolerance above 0.25.
+    "int8": Limits(probabilities=0.12, gates=0.12, flips=0.03, macro_f1=0.02, batch=1e-3),
+}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What was measured for one graph.
+
+    Attributes:
+        texts: How many.
+        probabilities, gates: Largest absolute difference from PyTorch, over windows and batch shapes.
+        label_flips: Texts whose most probable label is another than PyTorch's.
+        macro_f1_change: The graph's macro-F1 less PyTorch's.
+        batch_probabilities, batch_gates: Largest change between a window alone and in a padded batch.
+    """
+
+    texts: int
+    probabilities: float
+    gates: float
+    label_flips: int
+    macro_f1_change: float
+    batch_probabilities: float
+    batch_gates: float
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Texts with PyTorch's answers.
+
+    Attributes:
+        texts: As windows.
+        labels: True classes ``[texts]``.
+        positive: Indices of the labels that mean offensive.
+        windows: PyTorch's scores of the windows.
+    """
+
+    texts: WindowedTexts
+    labels: NDArray[np.int64]
+    positive: tuple[int, ...]
+    windows: Scores
+
+
+def pytorch_scores(
+    classifier: Classifier,
+    temperature: float,
+    encoder: TextEncoder,
+    windows: Sequence[Sequence[int]],
+    columns: Sequence[int],
+) -> Scores:
+    """PyTorch's float32 scores of windows.
+
+    Args:
+        classifier: As trained.
+        temperature: Divides the logits.
+        encoder: Pads.
+        windows: Token ids with special tokens.
+        columns: Which columns of the classifier's gates to keep: those that the graph has.
+    """
+    logits, gates = predict_windows(classifier, encoder, windows)
+    return Scores(softmax(logits, temperature), gates[:, list(columns)])
+
+
+def reference(
+    classifier: Classifier,
+    temperature: float,
+    encoder: TextEncoder,
+    texts: Sequence[str],
+    labels: Sequence[int],
+    columns: Sequence[int],
+) -> Reference:
+    """PyTorch's answers for labelled texts.
+
+    Raises:
+        DsLoraError: Fewer than 200 texts, or not one label for each.
+    """
+    if len(texts) != len(labels):
+        raise DsLoraError(f"Parity: {len(texts)} texts and {len(labels)} labels. Expected one label for each text.")
+    if len(texts) < LEAST_TEXTS:
+        raise DsLoraError(
+            f"Parity: {len(texts)} texts; expected at least {LEAST_TEXTS}, so that a difference cannot hide. "
+            "Give more of the development split, and training rows where it is too small."
+        )
+    windowed = WindowedTexts.of(encoder, texts)
+    scores = pytorch_scores(classifier, temperature, encoder, windowed.windows, columns)
+    positive = tuple(classifier.spec.labels.index(label) for label in classifier.spec.positive_labels)
+    return Reference(windowed, np.asarray(labels, dtype=np.int64), positive, scores)
+
+
+def measure_parity(session: GraphSession, encoder: TextEncoder, expected: Reference) -> Parity:
+    """Runs a graph over the reference's windows: each alone, and in padded batches of mixed lengths."""
+    windows = expected.texts.windows
+    alone = Scores(*session.run_in_batches(encoder, windows, 1))
+    differences = [alone.difference(expected.windows)]
+    changes = []
+    for size in BATCH_SIZES:
+        batched = Scores(*session.run_in_batches(encoder, windows, size))
+        differences.append(batched.difference(expected.windows))
+        changes.append(batched.difference(alone))
+    ours = _predicted(expected, alone)
+    theirs = _predicted(expected, expected.windows)
+    classes = expected.windows.probabilities.shape[1]
+    probabilities, gates = np.max(differences, axis=0)
+    batch_probabilities, batch_gates = np.max(changes, axis=0)
+    return Parity(
+        texts=len(expected.texts),
+        probabilities=float(probabilities),
+        gates=float(gates),
+        label_flips=int((ours != theirs).sum()),
+        macro_f1_change=macro_f1_difference(ours, theirs, expected.labels, classes, resamples=1).value,
+        batch_probabilities=float(batch_probabilities),
+        batch_gates=float(batch_gates),
+    )
+
+
+def check_parity(name: str, precision: str, parity: Parity) -> None:
+    """Refuses a graph outside the limits of its precision.
+
+    Args:
+        name: The bundle's, for the message.
+        precision: A key of ``LIMITS``.
+        parity: What was measured.
+
+    Raises:
+        DsLoraError: With every figure that is outside.
+    """
+    limits = LIMITS[precision]
+    figures = (
+        ("largest difference in probabilities", parity.probabilities, limits.probabilities),
+        ("largest difference in gates", parity.gates, limits.gates),
+        ("share of labels that change", parity.label_flips / parity.texts, limits.flips),
+        ("change of macro-F1", abs(parity.macro_f1_change), limits.macro_f1),
+        ("change of probabilities with the batch", parity.batch_probabilities, limits.batch),
+        ("change of gates with the batch", parity.batch_gates, limits.batch),
+    )
+    # Written so that NaN is outside.
+    outside = [f"{what} {value:.3g}, allowed {limit:g}" for what, value, limit in figures if not value <= limit]
+    if outside:
+        raise DsLoraError(
+            f"Bundle {name}: the {precision} graph does not agree with PyTorch on {parity.texts} texts, so nothing "
+            f"was written: {'; '.join(outside)}. "
+            + ("Export with precision fp32." if precision != "fp32" else "Please report it with the base model's name.")
+        )
+
+
+def _predicted(expected: Reference, windows: Scores) -> NDArray[np.int64]:
+    probabilities = expected.texts.combine(windows, expected.positive).probabilities
+    return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
