@@ -30,8 +30,6 @@ export interface AppDependencies {
   readonly version: string;
 }
 
-export type App = Awaited<ReturnType<typeof buildApp>>;
-
 export async function buildApp({ engine, lifecycle, logger, metrics, config, version }: AppDependencies) {
   const app = fastify({
     loggerInstance: logger,

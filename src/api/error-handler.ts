@@ -14,7 +14,7 @@ const FROM_FASTIFY: Readonly<Record<string, ProblemCode>> = {
 };
 
 /** @returns the problem that an error means to a client; `internal_error` for what no client can cause */
-export function toProblem(error: unknown): Problem {
+function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
   const code = FROM_FASTIFY[(error as Partial<FastifyError> | null)?.code ?? ''];
   return new Problem(code ?? 'internal_error');

@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { describe, it } from 'node:test';
+
+import { skipWithout } from './program.ts';
+import { startService } from './service.ts';
+
+const MARK = 'Qzxvmarked';
+
+describe('what the process tells about itself', () => {
+  it('logs one line a request, and never a text', async (t) => {
+    const service = await startService(t, { LOG_LEVEL: 'trace' });
+    const bodies = [
+      { text: `you are kind ${MARK}` },
+      { texts: [MARK, `idiot ${MARK}`] },
+      { text: `${MARK} \ud800` },
+      { text: MARK, [MARK]: 1 },
+      { text: MARK, model: MARK },
+      `{"text": "${MARK}`,
+    ];
+    const statuses: number[] = [];
+    for (const body of bodies) {
+      const answer = await service.classify(body);
+      statuses.push(answer.status);
+      if (answer.status >= 400) assert.equal((await answer.text()).includes(`"${MARK}`), false);
+    }
+    await fetch(`${service.url}/${MARK}?text=${MARK}`);
+    assert.equal(await service.stop(), 0);
+    assert.deepEqual(statuses, [200, 200, 422, 400, 404, 400]);
+    assert.equal(service.output().includes(MARK), false, service.output());
+    const lines = service.requests();
+    assert.equal(lines.length, bodies.length + 1);
+    const { requestId, durationMs, status, model, texts } = lines[1] ?? {};
+    assert.match(String(requestId), /^[0-9a-f-]{36}$/);
+    assert.ok(Number(durationMs) > 0);
+    assert.deepEqual([status, model, texts], [200, 'tiny', 2]);
+  });
+
+  it('exposes metrics of the work that was done', async (t) => {
+    const service = await startService(t);
+    await (await service.classify({ texts: ['you are kind', 'idiot'] })).json();
+    const text = await (await fetch(`${service.url}/metrics`)).text();
+    for (const line of [
+      /^dslora_http_request_duration_seconds_count\{route="\/classify",status="200"\} 1$/m,
+      /^dslora_tokenize_seconds_count\{model="tiny"\} 1$/m,
+      /^dslora_queue_wait_seconds_count\{model="tiny"\} 2$/m,
+      /^dslora_inference_seconds_count\{model="tiny"\} [12]$/m,
+      /^dslora_batch_windows_sum\{model="tiny"\} 2$/m,
+      /^dslora_batch_tokens_count\{model="tiny"\} [12]$/m,
+      /^dslora_batch_padding_ratio_count\{model="tiny"\} [12]$/m,
+      /^dslora_gate_activation_ratio_count\{model="tiny",layer="1"\} 2$/m,
+      /^dslora_queue_windows 0$/m,
+      /^dslora_predictions_total\{model="tiny",label="(NOT|OFF)"\} [12]$/m,
+      /^dslora_model_info\{model="tiny",.*default="true"\} 1$/m,
+      /^process_resident_memory_bytes \d+$/m,
+      /^nodejs_eventloop_lag_p99_seconds /m,
+    ]) {
+      assert.match(text, line);
+    }
+  });
+
+  it('exposes metrics that promtool finds nothing to say about', { skip: skipWithout('promtool') }, async (t) => {
+    const service = await startService(t);
+    await (await service.classify({ text: 'you are kind' })).json();
+    const input = await (await fetch(`${service.url}/metrics`)).text();
+    const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input, encoding: 'utf8' });
+    assert.deepEqual({ status, said: `${stdout}${stderr}` }, { status: 0, said: '' });
+  });
+});

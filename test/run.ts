@@ -1,0 +1,79 @@
+/**
+ * Every check and test there is, TypeScript and Python, fast ones first.
+ *
+ *     npm test                     all of them; at most 15 minutes on two cores
+ *     npm run test:full            and those that take longer
+ *     npm run check                only what needs neither Python nor a model
+ *
+ * A step that fails does not stop later ones. With CI=true a test that is skipped because something is missing fails.
+ */
+import { parseArgs } from 'node:util';
+
+import { checkCommand } from './runner/command.ts';
+import { runNodeTests } from './runner/node-tests.ts';
+import { forbidSkips, type Outcome } from './runner/outcome.ts';
+import { runPytest } from './runner/pytest.ts';
+import { PYTHON, preparePython } from './runner/python-environment.ts';
+
+type Group = 'checks' | 'node' | 'python' | 'e2e';
+
+interface Step {
+  readonly name: string;
+  readonly group: Group;
+  run(): Promise<Outcome>;
+}
+
+const MINUTE = 60_000;
+const { values: options } = parseArgs({
+  options: { full: { type: 'boolean' }, only: { type: 'string', multiple: true } },
+});
+// Tests that take long look at this themselves.
+if (options.full) process.env.DSLORA_TEST_FULL = '1';
+
+const STEPS: readonly Step[] = [
+  { name: 'types', group: 'checks', run: () => checkCommand('tsc', []) },
+  { name: 'style and import rules', group: 'checks', run: () => checkCommand('biome', ['ci', '--error-on-warnings']) },
+  { name: 'unused code', group: 'checks', run: () => checkCommand('knip', []) },
+  { name: 'manifest schema is current', group: 'checks', run: () => current('src/bundle/write-schema.ts') },
+  { name: 'OpenAPI document is current', group: 'checks', run: () => current('scripts/write-openapi.ts') },
+  { name: 'tables in the documentation are current', group: 'checks', run: () => current('scripts/write-docs.ts') },
+  { name: 'unit tests', group: 'node', run: () => runNodeTests('test/unit', 3 * MINUTE) },
+  { name: 'API tests', group: 'node', run: () => runNodeTests('test/api', 3 * MINUTE) },
+  { name: 'Python environment', group: 'python', run: preparePython },
+  { name: 'Python style', group: 'python', run: () => checkCommand(PYTHON, ['-m', 'ruff', 'check', '.'], 'training') },
+  {
+    name: 'Python format',
+    group: 'python',
+    run: () => checkCommand(PYTHON, ['-m', 'ruff', 'format', '--check', '.'], 'training'),
+  },
+  { name: 'Python types', group: 'python', run: () => checkCommand(PYTHON, ['-m', 'mypy'], 'training') },
+  { name: 'Python tests', group: 'python', run: () => runPytest(PYTHON, []) },
+  { name: 'end-to-end tests', group: 'e2e', run: () => runNodeTests('test/e2e', 12 * MINUTE) },
+];
+
+function current(script: string): Promise<Outcome> {
+  return checkCommand('node', [script, '--check']);
+}
+
+function summary({ passed, failed, skips }: Pick<Outcome, 'passed' | 'failed' | 'skips'>): string {
+  const counts = `${passed} passed, ${failed} failed`;
+  return skips.length > 0 ? `${counts}, ${skips.length} skipped` : counts;
+}
+
+const totals = { passed: 0, failed: 0, skips: [] as string[] };
+for (const { name, group, run } of STEPS) {
+  if (options.only !== undefined && !options.only.includes(group)) continue;
+  console.log(`▶ ${name}`);
+  const begun = performance.now();
+  const found = await run();
+  const outcome = process.env.CI === 'true' ? forbidSkips(found) : found;
+  const seconds = ((performance.now() - begun) / 1000).toFixed(1);
+  if (outcome.failed > 0) console.log(outcome.report);
+  for (const reason of new Set(outcome.skips)) console.log(`  skipped: ${reason}`);
+  console.log(`${outcome.failed > 0 ? '✖' : '✔'} ${name}: ${summary(outcome)} (${seconds} s)`);
+  totals.passed += outcome.passed;
+  totals.failed += outcome.failed;
+  totals.skips.push(...outcome.skips);
+}
+console.log(summary(totals));
+process.exitCode = totals.failed > 0 ? 1 : 0;

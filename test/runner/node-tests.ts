@@ -1,0 +1,51 @@
+/** Runs a folder of tests with Node's own runner and takes the counts from its events. */
+import { globSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { run } from 'node:test';
+
+import { ROOT } from './command.ts';
+import { check, type Outcome } from './outcome.ts';
+
+interface Failure {
+  readonly name: string;
+  readonly file?: string | undefined;
+  readonly line?: number | undefined;
+  readonly details: { readonly error: Error & { readonly failureType?: string } };
+}
+
+/**
+ * @param folder relative to the repository's root
+ * @param timeoutMs after which a file of tests has failed
+ */
+export async function runNodeTests(folder: string, timeoutMs: number): Promise<Outcome> {
+  const files = globSync(join(ROOT, folder, '**/*.test.ts')).sort();
+  if (files.length === 0) return check(false, `${folder} holds no tests`);
+
+  const failures: string[] = [];
+  const skips: string[] = [];
+  let passed = 0;
+  let failed = 0;
+  const events = run({ files, concurrency: 2, timeout: timeoutMs, cwd: ROOT });
+  events.on('test:fail', (failure: Failure) => {
+    // A group that failed because of its tests says nothing that its tests have not said.
+    if (failure.details.error.failureType !== 'subtestsFailed') failures.push(describe(failure));
+  });
+  events.on('test:pass', ({ name, skip }) => {
+    if (skip !== undefined) skips.push(typeof skip === 'string' ? skip : name);
+  });
+  events.on('test:summary', (summary) => {
+    if (summary.file !== undefined) return;
+    const { tests, skipped, todo } = summary.counts;
+    passed = summary.counts.passed;
+    failed = tests - passed - skipped - todo;
+  });
+  for await (const _event of events);
+  return { passed, failed, skips, report: failures.join('\n\n') };
+}
+
+function describe({ name, file, line, details }: Failure): string {
+  const place = file === undefined ? '' : ` (${relative(ROOT, file)}:${line})`;
+  const { error } = details;
+  const cause = error.cause instanceof Error ? error.cause : error;
+  return `✖ ${name}${place}\n${cause.stack ?? cause.message}`;
+}
