@@ -98,6 +98,12 @@ def _add_bundle(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--languages", nargs="+", default=["en"], help="languages of the training data (default: en)")
     group.add_argument("--license", default="Apache-2.0", help="SPDX id of the bundle (default: Apache-2.0)")
+    group.add_argument(
+        "--splits",
+        nargs="+",
+        default=["development", "test"],
+        help="splits to state figures of; leave test out until nothing is chosen any more (default: development test)",
+    )
     group.add_argument("--replace", action="store_true", help="replace a bundle that is already there")
 
 
@@ -167,6 +173,7 @@ def _export(arguments: argparse.Namespace) -> None:
         precisions=tuple(arguments.graphs),
         languages=tuple(arguments.languages),
         license=arguments.license,
+        splits=tuple(arguments.splits),
         replace=arguments.replace,
     )
     print(summary(report))
@@ -181,7 +188,7 @@ def _pipeline(arguments: argparse.Namespace) -> None:
     run = load_run(arguments.out)
     dataset = _data_settings(arguments).load()
     calibrate(run, dataset)
-    for split in ("development", "test"):
+    for split in arguments.splits:
         if split in dataset.splits:
             report = evaluate(run, dataset, split)
             print(f"{split}: macro-F1 {report.metrics.macro_f1}, n = {report.metrics.n}")

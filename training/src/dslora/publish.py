@@ -31,9 +31,10 @@ def publish(
     precisions: tuple[str, ...],
     languages: tuple[str, ...],
     license: str,
-    replace: bool,
+    splits: tuple[str, ...] = ("development", "test"),
+    replace: bool = False,
 ) -> BundleReport:
-    """Writes the bundle of a run, with figures on the development split and, where there is one, the test split.
+    """Writes the bundle of a run, with figures of PyTorch and of each graph on the given splits.
 
     Args:
         run: A finished run.
@@ -44,6 +45,7 @@ def publish(
         precisions: ``fp32``, ``int8`` or both.
         languages: Of the training data.
         license: SPDX id of adapter and head.
+        splits: To state figures of; one that the data set lacks is left out.
         replace: Whether a bundle that is there may be replaced.
 
     Raises:
@@ -98,7 +100,7 @@ def publish(
             development.texts[:_PARITY_TEXTS],
             development.labels[:_PARITY_TEXTS],
         ),
-        [labelled(split) for split in ("development", "test") if split in dataset.splits],
+        [labelled(split) for split in splits if split in dataset.splits],
         precisions=precisions,
         replace=replace,
         say=lambda message: print(f"{bundle.name}: {message}", flush=True),
