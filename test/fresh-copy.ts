@@ -36,7 +36,8 @@ async function prove(copy: string): Promise<void> {
   const exited = once(service, 'exit');
   try {
     const started = await timed(async () => {
-      const curl = await announced(service.stdout.setEncoding('utf8'));
+      const curl = await announced(service.stdout.setEncoding('utf8').iterator({ destroyOnReturn: false }));
+      service.stdout.resume();
       checkAnswer(shell(curl));
     });
     for (const command of readmeCommands(copy)) checkAnswer(shell(command.replaceAll(':8080', `:${port}`)));
