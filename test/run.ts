@@ -37,6 +37,7 @@ const STEPS: readonly Step[] = [
   { name: 'manifest schema is current', group: 'checks', run: () => current('src/bundle/write-schema.ts') },
   { name: 'OpenAPI document is current', group: 'checks', run: () => current('scripts/write-openapi.ts') },
   { name: 'tables in the documentation are current', group: 'checks', run: () => current('scripts/write-docs.ts') },
+  { name: 'tests of the checks', group: 'node', run: () => runNodeTests('test/runner', MINUTE) },
   { name: 'unit tests', group: 'node', run: () => runNodeTests('test/unit', 3 * MINUTE) },
   { name: 'API tests', group: 'node', run: () => runNodeTests('test/api', 3 * MINUTE) },
   { name: 'Python environment', group: 'python', run: preparePython },
