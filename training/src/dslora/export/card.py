@@ -120,11 +120,10 @@ def _gates(m: Manifest) -> str:
         if all(label in gate["quantiles"] for gate in gates)
     }
     middle = ", ".join(f"{label} {value:.3f}" for label, value in medians.items())
-    dropped = (
-        f" {len(m['dropped'])} more modules lost all their rank in training; they add nothing and have no gate."
-        if m["dropped"]
-        else ""
-    )
+    gone = len(m["dropped"])
+    dropped = ""
+    if gone:
+        dropped = f" {gone} more {'module' if gone == 1 else 'modules'} lost all rank in training, so without a gate."
     return (
         f"{title}Every answer has {columns} gate values in 0 … 1: for each adapted projection, how strongly the "
         f"trained part of the model was let in for this text.{dropped} Averaged over modules, the medians by true "

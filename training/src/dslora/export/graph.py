@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,7 @@ def _reference(classifier: Classifier, temperature: float) -> ir.Model:
     assert program is not None  # it is only None where the exporter writes a file itself
     model = program.model
     _name_weights(model)
+    _give_rotary_caches_a_batch(model)
     return model
 
 
@@ -121,6 +123,36 @@ def _name_weights(model: ir.Model) -> None:
         name = name.replace(".base_layer.", ".")
         if name != value.name and name not in names:
             value.name = name
+
+
+def _give_rotary_caches_a_batch(model: ir.Model) -> None:
+    """Repeats the angles of ``RotaryEmbedding`` for every text of the batch.
+
+    Positions are the same for all texts, so models compute sine and cosine once, ``[1, sequence, half]``. The
+    exporter passes them on as they are, but the operator asks for ``[batch, sequence, half]``.
+    """
+    nodes = [node for node in model.graph if node.op_type == "RotaryEmbedding" and len(node.inputs) == 3]
+    if not nodes:
+        return
+    ones = ir.tensor(np.array([1, 1], dtype=np.int64), name="rotary.ones")
+    ones_value = ir.Value(name=ones.name, const_value=ones, shape=ir.Shape([2]), type=ir.TensorType(ir.DataType.INT64))
+    model.graph.register_initializer(ones_value)
+    batch = ir.node("Shape", [model.graph.inputs[0]], attributes={"start": 0, "end": 1}, name="rotary.batch")
+    shape = ir.node("Concat", [batch.outputs[0], ones_value], attributes={"axis": 0}, name="rotary.shape")
+    batch.outputs[0].name, shape.outputs[0].name = "rotary.batch", "rotary.shape"
+    model.graph.insert_before(next(iter(model.graph)), [batch, shape])
+    repeated: dict[ir.Value, ir.Value] = {}
+    for node in nodes:
+        for index in (1, 2):
+            angles = node.inputs[index]
+            assert angles is not None
+            if angles not in repeated:
+                name = f"{angles.name}.repeated"
+                expand = ir.node("Expand", [angles, shape.outputs[0]], name=name)
+                expand.outputs[0].name = name
+                model.graph.insert_before(node, expand)
+                repeated[angles] = expand.outputs[0]
+            node.replace_input_with(index, repeated[angles])
 
 
 def _strip(model: ir.Model) -> None:

@@ -173,9 +173,12 @@ class _Quantizer:
         self._replace(add, build, build("Sum", *add.inputs))
 
     def _replace(self, node: ir.Node, build: "_Builder", result: ir.Value) -> None:
+        old = node.outputs[0]
         self.graph.insert_before(node, build.take())
-        node.outputs[0].replace_all_uses_with(result, replace_graph_outputs=True)
+        old.replace_all_uses_with(result, replace_graph_outputs=True)
         self.graph.remove(node, safe=True)
+        # Whoever reads both graphs finds a value under one name; an output of the graph must keep its own.
+        result.name, result.shape, result.type = old.name, old.shape, old.type
 
     def _constant(self, name: str, values: NDArray[Any] | np.generic) -> ir.Value:
         if name not in self.graph.initializers:

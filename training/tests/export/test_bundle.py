@@ -1,0 +1,241 @@
+import errno
+import hashlib
+import json
+import math
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import pytest
+
+from dslora.errors import DsLoraError
+from dslora.evaluation import Threshold
+from dslora.export import LabelledTexts, bundle, prune, write_bundle
+from dslora.export.bundle import BundleReport
+from dslora.export.graph import build_graph
+from dslora.export.manifest import validate_manifest
+from dslora.export.session import GraphSession
+
+from .conftest import Given
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def graph(given: Given) -> ir.Model:
+    return build_graph(prune(given.classifier).classifier, given.details.calibration.temperature)
+
+
+@pytest.fixture(autouse=True)
+def _build_once(graph: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "build_graph", lambda *args: graph)
+
+
+def write(given: Given, target: Path, **changes: Any) -> BundleReport:
+    arguments: dict[str, Any] = {"precisions": ("fp32", "int8"), "threads": 1}
+    given = replace(given, **{name: changes.pop(name) for name in ("classifier", "details") if name in changes})
+    return write_bundle(
+        target,
+        given.classifier,
+        given.tokenizer,
+        given.encoder,
+        given.details,
+        given.texts,
+        [replace(given.texts, split="test", texts=given.texts.texts[:60], labels=given.texts.labels[:60])],
+        **{**arguments, **changes},
+    )
+
+
+@pytest.fixture(scope="module")
+def written(given: Given, graph: ir.Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BundleReport]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "build_graph", lambda *args: graph)
+        yield write(given, tmp_path_factory.mktemp("models") / "made-up")
+
+
+@pytest.fixture(scope="module")
+def manifest(written: BundleReport) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((written.folder / "manifest.json").read_text(encoding="utf-8"))
+    return content
+
+
+def test_the_folder_holds_what_the_manifest_says_and_nothing_else(
+    written: BundleReport, manifest: dict[str, Any]
+) -> None:
+    stated = {entry["file"]: entry for entry in (*manifest["graphs"], *manifest["files"])}
+    assert {path.name for path in written.folder.iterdir()} == {"manifest.json", *stated}
+    assert set(stated) == {
+        *("model.int8.onnx", "model.fp32.onnx", "tokenizer.json", "tokenizer_config.json", "golden.json", "README.md")
+    }
+    for name, entry in stated.items():
+        content = (written.folder / name).read_bytes()
+        assert entry["bytes"] == len(content), name
+        assert entry["sha256"] == hashlib.sha256(content).hexdigest(), name
+    assert written.bytes == sum(path.stat().st_size for path in written.folder.iterdir())
+
+
+def test_the_manifest_fits_its_schema_and_its_model(
+    written: BundleReport, manifest: dict[str, Any], given: Given
+) -> None:
+    validate_manifest(manifest)
+    # int8 first: a service takes the first graph that its provider runs, and only fp32 runs on CUDA.
+    assert [graph["precision"] for graph in manifest["graphs"]] == ["int8", "fp32"]
+    assert all(graph["batchInvariant"] for graph in manifest["graphs"])
+    assert all(graph["parity"]["texts"] == 240 for graph in manifest["graphs"])
+    assert manifest["dropped"] == [{"layer": 0, "module": "value"}]
+    assert len(manifest["gates"]) == 3
+    assert [(g["layer"], g["module"]) for g in manifest["distribution"]["gates"]] == [
+        (g["layer"], g["module"]) for g in manifest["gates"]
+    ]
+    assert manifest["method"] | {"sparsity": 0} == {
+        "name": "ds-lora",
+        "rank": 4,
+        "alpha": 8.0,
+        "targets": ["query", "value"],
+        "gate": {"kind": "mlp", "hidden": 16, "pooling": "instance", "scale": 2.0},
+        "l1": None,
+        "sparsity": 0,
+        "ranksKept": [
+            {"layer": 0, "module": "query", "rank": 4},
+            {"layer": 0, "module": "value", "rank": 0},
+            {"layer": 1, "module": "query", "rank": 4},
+            {"layer": 1, "module": "value", "rank": 4},
+        ],
+    }
+    assert manifest["input"] | {"normalization": []} == {
+        "normalization": [],
+        "maxTokens": 32,
+        "windowOverlap": 8,
+        "prefixIds": [2],
+        "suffixIds": [3],
+        "padId": 0,
+        "pooling": "mean",
+    }
+    measured = {(entry["precision"], entry["metric"]) for entry in manifest["evaluation"]}
+    for precision in ("pytorch-fp32", "fp32", "int8"):
+        assert (precision, "macroF1") in measured
+        assert (precision, "f1:OFF") in measured
+    figures = {e["precision"]: e["value"] for e in manifest["evaluation"] if e["metric"] == "macroF1"}
+    assert figures["pytorch-fp32"] == figures["fp32"] == 1.0
+
+
+def test_golden_vectors_hold_for_every_graph(written: BundleReport, manifest: dict[str, Any], given: Given) -> None:
+    golden = json.loads((written.folder / "golden.json").read_text(encoding="ascii"))
+    assert set(golden["tolerance"]) == {"int8", "fp32"}
+    for graph in manifest["graphs"]:
+        tolerance = golden["tolerance"][graph["precision"]]
+        session = GraphSession(written.folder / graph["file"], threads=1)
+        for item in golden["items"]:
+            for window in item.get("windows", []):
+                probabilities, gates = session.run(given.encoder, [window["ids"]])
+                pairs = ((probabilities, window["probabilities"], "probabilities"), (gates, window["gates"], "gates"))
+                for got, expected, what in pairs:
+                    assert abs(got[0] - expected).max(initial=0) <= tolerance[what]
+
+
+def test_the_card_says_what_a_moderator_must_know(written: BundleReport) -> None:
+    card = (written.folder / "README.md").read_text(encoding="utf-8")
+    for said in (
+        *("# made-up", "p(OFF)", "TOXICITY", "95 % bootstrap interval", "high-recall", "of 100", "not a probability"),
+        *("## Where it fails", "Nobody 2026", "Apache-2.0", "curl", "int8", "1 more module lost", "12 of 16 rank"),
+    ):
+        assert said in card, said
+    assert "nan" not in card
+    assert str(written.folder) not in card
+
+
+def test_no_file_names_the_machine(written: BundleReport, given: Given) -> None:
+    for path in written.folder.iterdir():
+        content = path.read_bytes()
+        for trace in (str(written.folder.parent), given.classifier.spec.base, str(PROJECT)):
+            assert trace.encode() not in content, path.name
+
+
+@pytest.mark.skipif(
+    not (PROJECT / "node_modules" / "typebox").is_dir() or not shutil.which("node"), reason="needs node and npm ci"
+)
+def test_the_service_loads_it(written: BundleReport) -> None:
+    node = PROJECT / "node_modules" / ".bin" / "node"
+    load = (PROJECT / "src" / "bundle" / "load.ts").as_uri()
+    script = (
+        f"const {{ loadBundle }} = await import('{load}'); await loadBundle(process.argv.at(-1)); console.log('ok')"
+    )
+    command = [str(node if node.exists() else "node"), "--input-type=module", "-e", script, "--", str(written.folder)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.stdout.strip() == "ok", answer.stderr[-2000:]
+
+
+def test_one_graph_is_called_model(given: Given, tmp_path: Path) -> None:
+    report = write(given, tmp_path / "one", precisions=("int8",))
+    assert (report.folder / "model.onnx").is_file()
+    assert set(report.parity) == {"int8"}
+    assert report.parity["int8"].batch_probabilities <= 1e-3
+
+
+def test_an_existing_bundle_is_refused_before_any_work(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "made-up").mkdir()
+    monkeypatch.setattr(bundle, "prune", lambda classifier: pytest.fail("work was done"))
+    with pytest.raises(DsLoraError, match="exists"):
+        write(given, tmp_path / "made-up")
+
+
+def test_a_graph_outside_its_limits_is_not_written(
+    given: Given, graph: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(model: ir.Model) -> ir.Model:
+        model = model.clone()
+        weight = model.graph.initializers["head.weight"]
+        assert weight.const_value is not None
+        weight.const_value = ir.tensor(weight.const_value.numpy() * 1.01, name="head.weight")
+        return model
+
+    monkeypatch.setitem(bundle.PRECISIONS, "fp32", damaged)
+    with pytest.raises(DsLoraError, match="fp32 graph does not agree with PyTorch"):
+        write(given, tmp_path / "made-up", precisions=("fp32",))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_old_bundle(given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "made-up"
+    target.mkdir()
+    (target / "old").touch()
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bundle, "write_text", full)
+    with pytest.raises(DsLoraError, match="No space left"):
+        write(given, target, replace=True, precisions=("int8",))
+    assert [path.name for path in tmp_path.iterdir()] == ["made-up"]
+    assert [path.name for path in target.iterdir()] == ["old"]
+
+
+def test_a_manifest_that_does_not_fit_is_not_written(given: Given, tmp_path: Path) -> None:
+    thresholds = {**given.details.thresholds, "balanced": Threshold(1.5, math.nan, 0.5)}
+    with pytest.raises(DsLoraError, match="JSON"):
+        write(given, tmp_path / "made-up", details=replace(given.details, thresholds=thresholds))
+    thresholds["balanced"] = Threshold(1.5, 0.5, 0.5)
+    with pytest.raises(DsLoraError, match=r"thresholds\.balanced\.value.*1\.5"):
+        write(given, tmp_path / "made-up", details=replace(given.details, thresholds=thresholds))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [{"precisions": ()}, {"precisions": ("int4",)}, {"layout": "fastest"}])
+def test_unknown_options_are_refused(given: Given, tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(DsLoraError, match="Expected one"):
+        write(given, tmp_path / "made-up", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_of_texts_never_reach_a_message(given: Given, tmp_path: Path) -> None:
+    secret = "a text that nobody may see in a log"
+    texts = LabelledTexts("made-up", "development", [secret] * 10, [0] * 10)
+    with pytest.raises(DsLoraError) as caught:
+        write_bundle(tmp_path / "x", given.classifier, given.tokenizer, given.encoder, given.details, texts)
+    assert secret not in str(caught.value)
