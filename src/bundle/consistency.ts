@@ -17,7 +17,7 @@ const ascending = (values: readonly number[]) =>
   values.every((value, i) => i === 0 || value >= (values[i - 1] as number));
 
 /** Ids that fit one window beside the special tokens. */
-export function windowCapacity(input: Manifest['input']): number {
+function windowCapacity(input: Manifest['input']): number {
   return input.maxTokens - input.prefixIds.length - input.suffixIds.length;
 }
 
