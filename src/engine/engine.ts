@@ -50,7 +50,7 @@ export interface EngineOptions {
   readonly workers?: number | undefined;
   /** [THREADS] Threads of each inference process. Default: usable processors / workers, rounded down, at least 1. */
   readonly threads?: number | undefined;
-  /** [BATCH_TOKENS] Tokens of one batch, padding included. Default 512. */
+  /** [BATCH_TOKENS] Tokens of one batch, padding included. Default 192: larger ones fall out of the processor's caches. A GPU wants thousands. */
   readonly batchTokens?: number | undefined;
   /** [BATCH_WINDOWS] Windows of one batch. Default 64. */
   readonly batchWindows?: number | undefined;
@@ -104,7 +104,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const cpus = usableCpus();
   const workers = options.workers ?? cpus;
   const threads = options.threads ?? Math.max(1, Math.floor(cpus / workers));
-  const batchTokens = options.batchTokens ?? 512;
+  const batchTokens = options.batchTokens ?? 192;
   const queueWindows = options.queueWindows ?? 2048;
   const queueCharacters = options.queueCharacters ?? 2_000_000;
   const timeoutMs = options.workerTimeoutMs ?? 30_000;

@@ -63,7 +63,7 @@ export interface Scheduler<T> {
  * What one run costs beside its tokens, in tokens: dispatching some hundred graph nodes costs as much as so many tokens
  * more. It decides when padding a short window is cheaper than a run of its own.
  */
-const RUN_OVERHEAD_TOKENS = 24;
+const RUN_OVERHEAD_TOKENS = 12;
 
 /**
  * The k-th window of a request counts as arrived this much later for each token before it, so a text of hundreds of

@@ -88,7 +88,7 @@ describe('one engine', () => {
     const own = batches.slice(before);
     assert.ok(own.some(({ windows }) => windows > 4));
     for (const { windows, tokens, paddedTokens } of own)
-      assert.ok(windows === 1 || (paddedTokens <= 512 && tokens <= paddedTokens));
+      assert.ok(windows === 1 || (paddedTokens <= 192 && tokens <= paddedTokens));
   });
 
   test('no texts, no results', async () => {

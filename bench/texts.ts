@@ -1,0 +1,41 @@
+/**
+ * Posts to measure with: of our own making, with the length mix of OLID (mean 40 tokens, a long tail to the right).
+ * Words are common English ones, so nearly every word is one token.
+ */
+const WORDS =
+  'the of and to in is you that it he was for on are as with his they at be this have from or one had by but not what ' +
+  'all were we when your can said there use an each which she do how their if will up other about out many then them ' +
+  'these so some her would make like him into time has look two more write go see number no way could people my than ' +
+  'first water been call who oil its now find long down day did get come made may part';
+
+const MENTIONS = ['@user', '@USER', '@someone'];
+const TAILS = ['', '', '', '!!!', ' URL', ' 😂', ' #news', ' 🤔🤔'];
+
+/** Natural logarithm of a text's words: OLID's tweets, seen at 40 tokens on average. */
+const LOG_MEAN = 3.4;
+const LOG_DEVIATION = 0.5;
+const WORDS_AT_MOST = 100;
+
+/** @returns the same texts for the same seed */
+export function syntheticTexts(count: number, seed = 1): string[] {
+  const random = createRandom(seed);
+  const pick = <T>(from: readonly T[]) => from[Math.floor(random() * from.length)] as T;
+  const words = WORDS.split(' ');
+  return Array.from({ length: count }, () => {
+    const gauss = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+    const length = Math.max(2, Math.min(WORDS_AT_MOST, Math.round(Math.exp(LOG_MEAN + LOG_DEVIATION * gauss))));
+    const body = Array.from({ length }, () => pick(words)).join(' ');
+    return `${pick(MENTIONS)} ${body}${pick(TAILS)}`;
+  });
+}
+
+/** mulberry32: small, seeded, good enough for lengths. */
+function createRandom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
