@@ -15,6 +15,7 @@ from dslora.export.details import (
     TrainingData,
     attributes_for,
 )
+from dslora.export.parity import LEAST_TEXTS
 from dslora.run import Run
 
 # A parity check reads at most this many texts: enough for the rarest label flips, soon enough for a laptop.
@@ -94,16 +95,22 @@ def publish(
         run.tokenizer,
         run.encoder,
         details,
-        LabelledTexts(
-            development.dataset,
-            development.split,
-            development.texts[:_PARITY_TEXTS],
-            development.labels[:_PARITY_TEXTS],
-        ),
+        _parity_texts(development, labelled("train")),
         [labelled(split) for split in splits if split in dataset.splits],
         precisions=precisions,
         replace=replace,
         say=lambda message: print(f"{bundle.name}: {message}", flush=True),
+    )
+
+
+def _parity_texts(development: LabelledTexts, train: LabelledTexts) -> LabelledTexts:
+    """Development texts; training texts fill up what a small development split lacks."""
+    missing = max(0, LEAST_TEXTS - len(development.texts))
+    return LabelledTexts(
+        development.dataset,
+        development.split,
+        (*development.texts[:_PARITY_TEXTS], *train.texts[:missing]),
+        (*development.labels[:_PARITY_TEXTS], *train.labels[:missing]),
     )
 
 
