@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -30,8 +30,6 @@ async function prove(copy: string): Promise<void> {
 
   const port = await freePort();
   const env = { ...process.env, PORT: String(port), DRAIN_DELAY_MS: '100' };
-  // Until models ship with the service.
-  if (!existsSync(join(copy, 'models'))) Object.assign(env, { MODELS_DIR: 'test/fixtures' });
   const service = spawn('npm', ['start'], { cwd: copy, env, stdio: ['ignore', 'pipe', 'inherit'] });
   const exited = once(service, 'exit');
   try {
