@@ -1,9 +1,7 @@
 /** The files of a bundle on disk: only plain ones, only the listed ones, exactly as listed. */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { lstat, readdir } from 'node:fs/promises';
+import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 
 export interface StoredFile {
   readonly file: string;
@@ -41,8 +39,21 @@ async function checkContent(folder: string, entry: StoredFile): Promise<readonly
   return [];
 }
 
+/** Bytes read at a time. */
+const CHUNK = 256 * 1024;
+
+/** Reads into one buffer again and again: a stream's many buffers would stay in memory for good. */
 async function hash(path: string): Promise<string> {
   const digest = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: 1024 * 1024 }), digest);
-  return digest.digest('hex');
+  const buffer = Buffer.allocUnsafeSlow(CHUNK);
+  const file = await open(path);
+  try {
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, 0, CHUNK);
+      if (bytesRead === 0) return digest.digest('hex');
+      digest.update(buffer.subarray(0, bytesRead));
+    }
+  } finally {
+    await file.close();
+  }
 }
