@@ -16,8 +16,8 @@ _METRICS: Final = {
 _PRECISIONS: Final = {"pytorch-fp32": "PyTorch, fp32", "fp32": "graph, fp32", "int8": "graph, int8"}
 _USES: Final = {
     "balanced": "both kinds of error weigh the same",
-    "high-precision": "act without a person in between; few false alarms, much is missed",
-    "high-recall": "choose what people shall look at; little is missed, many false alarms",
+    "high-precision": "few false alarms, much is missed",
+    "high-recall": "to choose what people shall look at: little is missed, many false alarms",
 }
 
 
@@ -79,8 +79,9 @@ def _figures(m: Manifest) -> str:
         row[entry["precision"]] = f"{entry['value']:.3f} ({low:.3f} – {high:.3f})"
     return (
         "## How good it is\n\n"
-        "Each figure with its 95 % bootstrap interval: another test set of this size would fall in it about 19 times "
-        "out of 20. Two models whose intervals overlap much are not told apart by this test.\n\n"
+        "Each figure with its 95 % bootstrap interval: made anew with other texts of the same kind, such intervals "
+        "hold the true figure about 19 times out of 20. Two models whose intervals overlap much are not told apart "
+        "by this test.\n\n"
         + _table(
             ("data", "measure", *(_PRECISIONS.get(each, each) for each in computed)),
             [(*row, *(values.get(each, "—") for each in computed)) for row, values in rows.items()],
@@ -138,6 +139,7 @@ def _limits(m: Manifest, terms: Sequence[DataTerms]) -> str:
     names = _join(each.name for each in terms) or "its training data"
     return (
         "## Where it fails\n\n"
+        "Known of classifiers of this kind; apart from the figures above, none of it was measured for this one.\n\n"
         f"- It learnt from {names}: what was labelled offensive there, by the annotators of that time, is what it "
         "calls offensive. Other platforms, years, topics and communities differ, and the figures above do not hold "
         "for them.\n"
