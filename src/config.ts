@@ -131,7 +131,7 @@ export const SETTINGS = {
     unit: 'tokens',
     min: 8,
     max: 1_048_576,
-    fallback: 512,
+    fallback: 192,
     doc: 'Largest batch, padding counted; a single window may be larger',
   }),
   batchWindows: integer({

@@ -72,9 +72,8 @@ def load_encoder(source: BaseSource) -> Any:
     """
     from transformers import AutoModel
 
-    arguments: dict[str, Any] = {"dtype": "float32", "attn_implementation": "sdpa"}
     try:
-        model = AutoModel.from_pretrained(source.location, **arguments)
+        model = AutoModel.from_pretrained(source.location, dtype="float32")
     except (OSError, ValueError) as error:
         raise _not_loadable(source, error) from error
     # Masked-language-model leftovers that no classifier reads; they would be exported and never used.

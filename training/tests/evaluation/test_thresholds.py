@@ -87,3 +87,14 @@ def test_nothing_flagged_and_one_kind_only() -> None:
     assert (nothing.precision, nothing.recall) == (0, 0)
     with pytest.raises(DsLoraError, match="no threshold"):
         choose_thresholds(np.array([0.1, 0.2]), np.array([True, True]))
+
+
+def test_uses_are_in_order_where_one_threshold_reaches_every_target() -> None:
+    generator = np.random.default_rng(0)
+    positive = generator.random(400) < 0.4
+    # Both targets are reached far on the wrong side of the balanced threshold.
+    scores = np.clip(np.where(positive, 0.8, 0.2) + generator.normal(0, 0.12, 400), 0, 1)
+    found = choose_thresholds(scores, positive)
+    assert found["high-recall"].value <= found["balanced"].value <= found["high-precision"].value
+    assert found["high-recall"].recall >= 0.9
+    assert found["high-precision"].precision >= 0.9

@@ -48,6 +48,8 @@ def choose_thresholds(offensive: Floats, positive: NDArray[np.bool_]) -> dict[st
       precision with recall ≥ 0.05.
     - high-recall: the largest with recall ≥ 0.9.
 
+    High precision is never below balanced, and high recall never above it.
+
     Each value lies midway between two neighbouring scores, so that rounding in the exported graph does not
     flip the post that it was measured at.
 
@@ -80,9 +82,14 @@ def choose_thresholds(offensive: Floats, positive: NDArray[np.bool_]) -> dict[st
     best = np.flatnonzero(macro_f1 >= macro_f1.max() - 1e-12)
     enough = recall >= _LEAST_RECALL
     precise = np.flatnonzero(enough & (precision >= TARGET_PRECISION))
-    cuts = {
-        "balanced": int(best[np.abs(values[best] - 0.5).argmin()]),
-        "high-precision": int(precise[0]) if len(precise) else int(np.where(enough, precision, -1).argmax()),
-        "high-recall": int(np.flatnonzero(recall >= TARGET_RECALL)[-1]),
+    balanced = int(best[np.abs(values[best] - 0.5).argmin()])
+    high_precision = int(precise[0]) if len(precise) else int(np.where(enough, precision, -1).argmax())
+    high_recall = int(np.flatnonzero(recall >= TARGET_RECALL)[-1])
+    # A good model reaches both targets at the balanced threshold; the others then are that one, or stricter and
+    # laxer as their names promise.
+    cuts: dict[str, int] = {
+        "balanced": balanced,
+        "high-precision": max(high_precision, balanced),
+        "high-recall": min(high_recall, balanced),
     }
     return {use: measure_threshold(offensive, positive, float(values[cut])) for use, cut in cuts.items()}

@@ -1,0 +1,1 @@
+"""Train, evaluate and export Dynamic Sparse LoRA (DS-LoRA) text classifiers."""
