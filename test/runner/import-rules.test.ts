@@ -14,9 +14,9 @@ const FORBIDDEN: readonly [file: string, imports: string][] = [
   ['src/engine/x.ts', '../config.ts'],
   ['src/engine/x.ts', '../observability/metrics.ts'],
   ['src/engine/x.ts', 'onnxruntime-node'],
-  ['src/engine/x.ts', '@huggingface/tokenizers'],
+  ['src/engine/x.ts', '@huggingface/transformers'],
   ['src/engine/x.ts', 'fastify'],
-  ['src/engine/session.ts', '@huggingface/tokenizers'],
+  ['src/engine/session.ts', '@huggingface/transformers'],
   ['src/engine/session.ts', '../api/problems.ts'],
   ['src/engine/tokenizer.ts', 'onnxruntime-node'],
   ['src/api/x.ts', '../engine/engine.ts'],
@@ -28,7 +28,7 @@ const FORBIDDEN: readonly [file: string, imports: string][] = [
 
 const ALLOWED: readonly [file: string, imports: string][] = [
   ['src/engine/session.ts', 'onnxruntime-node'],
-  ['src/engine/tokenizer.ts', '@huggingface/tokenizers'],
+  ['src/engine/tokenizer.ts', '@huggingface/transformers'],
   ['src/engine/x.ts', '../bundle/manifest.ts'],
   ['src/api/x.ts', '../engine/types.ts'],
   ['src/api/x.ts', '../bundle/manifest.ts'],

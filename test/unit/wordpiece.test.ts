@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 // The library is the reference here.
-import { Tokenizer } from '@huggingface/tokenizers';
+import { PreTrainedTokenizer } from '@huggingface/transformers';
 import fc from 'fast-check';
 
 import { loadTokenizer } from '../../src/engine/tokenizer.ts';
@@ -37,7 +37,7 @@ test('gives the ids of the library', async () => {
   const files = ['tokenizer.json', 'tokenizer_config.json'].map((file) => join(TINY, file)) as [string, string];
   const quick = await loadTokenizer(...files);
   const [definition, config] = files.map((file) => JSON.parse(readFileSync(file, 'utf8')));
-  const library = new Tokenizer(definition, config);
+  const library = new PreTrainedTokenizer(definition, config);
   const words = fc.oneof(
     fc.constantFrom('you', 'idiot', 'idiots', 'zz', '😀', '@user', 'Ünï', '[SEP]', 'дурак', '你', 'y'.repeat(101)),
     fc.string({ unit: fc.constantFrom(...'youidtabc😀'), maxLength: 30 }),
@@ -46,7 +46,7 @@ test('gives the ids of the library', async () => {
   fc.assert(
     fc.property(fc.array(words), (parts) => {
       const text = parts.join(' ');
-      assert.deepEqual(quick(text), library.encode(text, { add_special_tokens: false }).ids);
+      assert.deepEqual(quick(text), library.encode(text, { add_special_tokens: false }));
     }),
     { numRuns: 300 },
   );
