@@ -4,7 +4,6 @@ dslora pipeline --data olid --data-dir data --out runs/olid --bundle models/olid
 """
 
 import argparse
-import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -226,11 +225,19 @@ def _is_uncased(tokenizer) -> bool:  # type: ignore[no-untyped-def]
     return bool(tokenizer.tokenize("A") == tokenizer.tokenize("a"))
 
 
+def _quieten_libraries() -> None:
+    """Leaves the terminal to our own messages and progress bar."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns 0, or 1 after an error that the user can put right."""
     arguments = _parser().parse_args(argv)
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning)
+    _quieten_libraries()
     try:
         arguments.handler(arguments)
     except DsLoraError as error:
