@@ -19,7 +19,7 @@ from dslora.evaluation import (
 )
 from dslora.files import write_json
 from dslora.inference import predict, softmax
-from dslora.run import Run
+from dslora.run import Run, is_own_data
 
 _FILE = "calibration.json"
 _FOLDER = "evaluation"
@@ -59,6 +59,14 @@ def split_for(run: Run, dataset: Dataset, split: str) -> Split:
     return dataset.without_refused(run.classifier.spec.normalization).splits[split]
 
 
+def other_data(run: Run, dataset: Dataset) -> DsLoraError:
+    """The error for data that are not those of the run where they have to be."""
+    return DsLoraError(
+        f"{dataset.name} is not what {run.folder} was trained on: its files or its development rows differ, so rows of "
+        "the training could pass for new ones. Name the same data, development fraction and split seed, or train again."
+    )
+
+
 def calibrate(run: Run, dataset: Dataset) -> Calibration:
     """Temperature, thresholds and distribution from the development split; kept in the run's folder."""
     rows = split_for(run, dataset, "development")
@@ -66,6 +74,9 @@ def calibrate(run: Run, dataset: Dataset) -> Calibration:
     predictions = predict(run.classifier, run.encoder, rows.texts)
     spec = run.classifier.spec
     temperature = fit_temperature(predictions.logits, labels)
+    if predictions.windows.max() > 1:
+        # Which window of a long text decides may depend on the temperature.
+        predictions = predict(run.classifier, run.encoder, rows.texts, temperature)
     raw, probabilities = softmax(predictions.logits), softmax(predictions.logits, temperature)
     positive = is_positive(labels, spec.labels, spec.positive_labels)
     calibration = Calibration(
@@ -88,10 +99,16 @@ def calibrate(run: Run, dataset: Dataset) -> Calibration:
 
 
 def load_calibration(run: Run, dataset: Dataset) -> Calibration:
-    """What :func:`calibrate` kept, or made anew where it has not run."""
+    """What :func:`calibrate` kept, or made anew where it has not run.
+
+    It is always of the run's own development split, whatever data the model is then measured on.
+    """
     path = run.folder / _FILE
     if not path.is_file():
-        return calibrate(run, dataset)
+        own = dataset if is_own_data(run, dataset) else run.data.load()
+        if not is_own_data(run, own):
+            raise other_data(run, own)
+        return calibrate(run, own)
     values = json.loads(path.read_text(encoding="utf-8"))
     values["thresholds"] = {use: Threshold(**threshold) for use, threshold in values["thresholds"].items()}
     return Calibration(**values)
@@ -104,7 +121,7 @@ def evaluate(run: Run, dataset: Dataset, split: str) -> Report:
     """
     calibration = load_calibration(run, dataset)
     rows = split_for(run, dataset, split)
-    predictions = predict(run.classifier, run.encoder, rows.texts)
+    predictions = predict(run.classifier, run.encoder, rows.texts, calibration.temperature)
     spec = run.classifier.spec
     report = build_report(
         model=run.folder.name,

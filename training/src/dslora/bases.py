@@ -64,6 +64,20 @@ def resolve_base(name: str) -> BaseSource:
     return BaseSource(name, name, "unknown")
 
 
+def load_config(source: BaseSource) -> Any:
+    """The base's configuration.
+
+    Raises:
+        DsLoraError: It cannot be found or loaded.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source.location)
+    except (OSError, ValueError) as error:
+        raise _not_loadable(source, error) from error
+
+
 def load_encoder(source: BaseSource) -> Any:
     """The base model without any task head, in float32 and evaluation mode.
 

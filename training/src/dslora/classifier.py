@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dslora.architectures import ARCHITECTURES, Pooling, architecture, canonical_module
-from dslora.bases import load_encoder, resolve_base
+from dslora.bases import load_config, load_encoder, resolve_base
 from dslora.errors import DsLoraError
 from dslora.methods import AdapterSettings, find_method
 from dslora.sparsity import L1Settings
@@ -23,6 +23,7 @@ ADAPTER = "default"
 _SPEC_FILE = "classifier.json"
 _HEAD_FILE = "head.safetensors"
 _ADAPTER_FOLDER = "adapter"
+_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "roberta-prelayernorm", "mpnet")
 
 
 class GateColumn(NamedTuple):
@@ -203,11 +204,19 @@ def build_classifier(spec: ClassifierSpec) -> Classifier:
 
 def default_pooling(base: str) -> Pooling:
     """The architecture table's pooling for a base; mean where the table does not know it."""
-    from transformers import AutoConfig
-
-    model_type = AutoConfig.from_pretrained(resolve_base(base).location).model_type
-    row = ARCHITECTURES.get(model_type)
+    row = ARCHITECTURES.get(load_config(resolve_base(base)).model_type)
     return row.pooling if row else "mean"
+
+
+def longest_input(base: str) -> int | None:
+    """Positions that a base has, special tokens included; None where it has no limit of its own."""
+    config = load_config(resolve_base(base))
+    positions: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if positions is None or positions < 1:
+        return None
+    # RoBERTa and its like number positions from the padding id up.
+    padding: int = config.pad_token_id + 1 if config.model_type in _POSITIONS_AFTER_PADDING else 0
+    return positions - padding
 
 
 def _load_base(name: str) -> Any:

@@ -4,13 +4,22 @@ dslora pipeline --data olid --data-dir data --out runs/olid --bundle models/olid
 """
 
 import argparse
+import shutil
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dslora.errors import DsLoraError
 from dslora.options import add_settings, settings_from
+
+if TYPE_CHECKING:
+    from dslora.run import DataSettings
+
+# What a folder holds that a training, finished or not, has written.
+_MARKS = ("run.json", "checkpoint.pt", "metrics.jsonl", "development.json")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,14 +63,13 @@ def _add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
     group.add_argument("--data-dir", help="folder with the named data sets (default: DSLORA_DATA_DIR)")
     group.add_argument("--text-column", help="column with the posts, for a file of your own (default: text)")
     group.add_argument("--label-column", help="column with the labels, for a file of your own (default: label)")
-    group.add_argument("--positive-labels", nargs="+", default=(), metavar="LABEL", help="labels that mean offensive")
+    group.add_argument("--positive-labels", nargs="+", metavar="LABEL", help="labels that mean offensive")
     group.add_argument(
         "--development-fraction",
         type=float,
-        default=0.1,
         help="share of training rows to hold out where the data has no development split (default: 0.1)",
     )
-    group.add_argument("--split-seed", type=int, default=0, help="seed of that split (default: 0)")
+    group.add_argument("--split-seed", type=int, help="seed of that split (default: 0)")
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
@@ -107,8 +115,6 @@ def _add_bundle(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    import shutil
-
     from dslora.bases import load_tokenizer, resolve_base
     from dslora.classifier import ClassifierSpec, default_pooling
     from dslora.methods import AdapterSettings, find_method
@@ -136,11 +142,8 @@ def _train(arguments: argparse.Namespace) -> None:
         adapter=settings_from(arguments, AdapterSettings),
         l1=settings_from(arguments, L1Settings) if method.sparse else None,
     )
-    if arguments.overwrite and arguments.out.exists():
-        if not any((arguments.out / name).exists() for name in ("run.json", "checkpoint.pt", "metrics.jsonl")):
-            raise DsLoraError(f"{arguments.out} is not a run, so --overwrite does not delete it. Name another folder.")
-        shutil.rmtree(arguments.out)
-    result = train_run(arguments.out, data, spec, settings, dataset=dataset, quiet=arguments.quiet)
+    with _setting_aside(arguments.out, arguments.overwrite):
+        result = train_run(arguments.out, data, spec, settings, dataset=dataset, quiet=arguments.quiet)
     print(
         f"{arguments.out}: development macro-F1 {result.macro_f1:.4f} in epoch {result.epoch} of {result.epochs}, "
         f"{result.parameters:,} trainable parameters, {result.zeros:.1%} exact zeros in A and B, "
@@ -148,13 +151,39 @@ def _train(arguments: argparse.Namespace) -> None:
     )
 
 
+@contextmanager
+def _setting_aside(folder: Path, overwrite: bool) -> Iterator[None]:
+    """Moves an old run out of the way for a new one; it comes back when the new one fails before it has begun.
+
+    Raises:
+        DsLoraError: The folder is no run, or no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DsLoraError(f"{folder} is a file. Name a folder for the run.")
+    if not overwrite or not folder.exists():
+        yield
+        return
+    if any(folder.iterdir()) and not any((folder / name).exists() for name in _MARKS):
+        raise DsLoraError(f"{folder} is not a run, so --overwrite does not replace it. Name another folder.")
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)
+    try:
+        yield
+    finally:
+        if any((folder / name).exists() for name in ("run.json", "checkpoint.pt")):
+            shutil.rmtree(old)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            old.rename(folder)
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
     from dslora.assess import evaluate
     from dslora.run import load_run
 
     run = load_run(arguments.run)
-    data = _data_settings(arguments) if arguments.data else _with_data_dir(run.data, arguments)
-    print(evaluate(run, data.load(), arguments.split).to_markdown())
+    print(evaluate(run, _data_settings(arguments, run.data).load(), arguments.split).to_markdown())
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -162,10 +191,9 @@ def _export(arguments: argparse.Namespace) -> None:
     from dslora.run import load_run
 
     run = load_run(arguments.run)
-    data = _data_settings(arguments) if arguments.data else _with_data_dir(run.data, arguments)
     report = publish(
         run,
-        data.load(),
+        _data_settings(arguments, run.data).load(),
         arguments.bundle,
         name=arguments.name or arguments.bundle.name,
         version=arguments.model_version,
@@ -201,24 +229,27 @@ def _refuse_existing_bundle(arguments: argparse.Namespace) -> None:
         raise DsLoraError(f"{arguments.bundle} exists already. Pass --replace to replace it, or name another folder.")
 
 
-def _data_settings(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
-    from dslora.run import DataSettings
-
-    return DataSettings(
-        name=arguments.data,
-        data_dir=arguments.data_dir,
-        text_column=arguments.text_column,
-        label_column=arguments.label_column,
-        development_fraction=arguments.development_fraction,
-        split_seed=arguments.split_seed,
-        positive_labels=tuple(arguments.positive_labels),
-    )
-
-
-def _with_data_dir(data, arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _data_settings(arguments: argparse.Namespace, run: "DataSettings | None" = None) -> "DataSettings":
+    """What the data options say; for a trained run, what it was trained on where they say nothing."""
     from dataclasses import replace
 
-    return replace(data, data_dir=arguments.data_dir) if arguments.data_dir else data
+    from dslora.data import DATASETS
+    from dslora.run import DataSettings
+
+    settings = run or DataSettings(name=arguments.data)
+    if arguments.data and arguments.data in DATASETS:
+        # Columns and positive labels are the data set's own.
+        settings = replace(settings, text_column=None, label_column=None, positive_labels=())
+    given = {
+        "name": arguments.data,
+        "data_dir": arguments.data_dir,
+        "text_column": arguments.text_column,
+        "label_column": arguments.label_column,
+        "development_fraction": arguments.development_fraction,
+        "split_seed": arguments.split_seed,
+        "positive_labels": tuple(arguments.positive_labels) if arguments.positive_labels else None,
+    }
+    return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
 def _is_uncased(tokenizer) -> bool:  # type: ignore[no-untyped-def]
@@ -244,7 +275,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dslora: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("dslora: interrupted. Run the same command again to resume.", file=sys.stderr)
+        resume = arguments.command in ("train", "pipeline")
+        hint = " Run the same command again, without --overwrite, to resume." if resume else ""
+        print(f"dslora: interrupted.{hint}", file=sys.stderr)
         return 130
     return 0
 

@@ -104,9 +104,9 @@ def text_encoder(tokenizer: Any, steps: Sequence[str], max_tokens: int, overlap:
         max_tokens,
         overlap,
     )
-    if encoder.capacity < 8 or overlap >= encoder.capacity:
+    if encoder.capacity < 8 or not 0 <= overlap < encoder.capacity:
         raise DsLoraError(
             f"max_tokens {max_tokens} with an overlap of {overlap} leaves {encoder.capacity} ids a window. "
-            "Expected at least 8 ids, and an overlap smaller than that."
+            "Expected at least 8 ids, and an overlap from 0 to below that."
         )
     return encoder

@@ -72,8 +72,16 @@ def predict_windows(
     return np.stack([logits[i] for i in range(len(windows))]), np.stack([gates[i] for i in range(len(windows))])
 
 
-def predict(classifier: Classifier, encoder: TextEncoder, texts: Sequence[str]) -> Predictions:
+def predict(
+    classifier: Classifier, encoder: TextEncoder, texts: Sequence[str], temperature: float = 1.0
+) -> Predictions:
     """Predictions for texts; a long text is read in windows and the most offensive one decides.
+
+    Args:
+        classifier: The model.
+        encoder: From text to windows.
+        texts: Posts.
+        temperature: Divides the logits before windows are compared; logits are returned without it.
 
     Raises:
         NormalizationError: A text has nothing left after normalisation.
@@ -82,7 +90,7 @@ def predict(classifier: Classifier, encoder: TextEncoder, texts: Sequence[str]) 
     per_text = [encoder.windows(row) for row in ids]
     logits, gates = predict_windows(classifier, encoder, [window for windows in per_text for window in windows])
     positive = [classifier.spec.labels.index(label) for label in classifier.spec.positive_labels]
-    offensive = softmax(logits)[:, positive].sum(axis=1)
+    offensive = softmax(logits, temperature)[:, positive].sum(axis=1)
     deciding, averaged = [], []
     at = 0
     for windows in per_text:

@@ -3,8 +3,10 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from dslora.assess import load_calibration, split_for
+from dslora.assess import load_calibration, other_data, split_for
 from dslora.data import Dataset
+from dslora.data.dataset import SPLITS
+from dslora.errors import DsLoraError
 from dslora.export.bundle import BundleReport, write_bundle
 from dslora.export.details import (
     BundleDetails,
@@ -16,7 +18,7 @@ from dslora.export.details import (
     attributes_for,
 )
 from dslora.export.parity import LEAST_TEXTS
-from dslora.run import Run
+from dslora.run import Run, is_own_data
 
 # A parity check reads at most this many texts: enough for the rarest label flips, soon enough for a laptop.
 _PARITY_TEXTS = 2000
@@ -53,6 +55,11 @@ def publish(
         DsLoraError: A graph is outside its tolerance, the target exists, or the data are others.
     """
     spec = run.classifier.spec
+    if not is_own_data(run, dataset):
+        raise other_data(run, dataset)
+    unknown = [split for split in splits if split not in SPLITS]
+    if unknown:
+        raise DsLoraError(f"There is no split {unknown[0]!r}. Expected some of: {', '.join(SPLITS)}.")
     calibration = load_calibration(run, dataset)
 
     def labelled(split: str) -> LabelledTexts:

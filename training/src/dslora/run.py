@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from dslora.bases import load_tokenizer, resolve_base
-from dslora.classifier import Classifier, ClassifierSpec, build_classifier
+from dslora.classifier import Classifier, ClassifierSpec, build_classifier, longest_input
 from dslora.data import Dataset, load_dataset, take
 from dslora.encoding import TextEncoder, text_encoder
 from dslora.errors import DsLoraError
@@ -29,6 +29,7 @@ from dslora.train.loop import BEST, Split, TrainingResult, train
 from dslora.train.settings import TrainSettings
 
 RUN_FILE = "run.json"
+SPLIT_FILE = "development.json"
 _LIBRARIES = (
     "torch",
     "transformers",
@@ -110,8 +111,7 @@ def train_run(
     random.seed(settings.seed)
     torch.manual_seed(settings.seed)
     classifier = build_classifier(spec)
-    folder.mkdir(parents=True, exist_ok=True)
-    dataset.write_split(folder / "development.json")
+    _check_length(spec)
     files = {name: [vars(file) for file in split.files] for name, split in dataset.splits.items()}
     result = train(
         classifier,
@@ -121,8 +121,12 @@ def train_run(
         settings,
         folder,
         data_key=json.dumps([files, asdict(replace(data, data_dir=None))], sort_keys=True),
+        on_accepted=lambda: dataset.write_split(folder / SPLIT_FILE),
         quiet=quiet,
     )
+    if (folder / RUN_FILE).is_file():
+        # Finished before: what it says of versions and commit is about the training, not about today.
+        return result
     write_json(
         folder / RUN_FILE,
         {
@@ -178,6 +182,25 @@ def load_run(folder: Path) -> Run:
         tokenizer,
         record,
     )
+
+
+def is_own_data(run: Run, dataset: Dataset) -> bool:
+    """Whether a data set is the one that a run was trained on, with the same development rows."""
+    held_out = json.loads((run.folder / SPLIT_FILE).read_text(encoding="utf-8"))
+    recorded = run.record["dataset"]["splits"]
+    return held_out["idsSha256"] == dataset.splits["development"].ids_sha256() and all(
+        recorded.get(name, {}).get("files") == [vars(file) for file in dataset.splits[name].files]
+        for name in ("train", "development")
+    )
+
+
+def _check_length(spec: ClassifierSpec) -> None:
+    longest = longest_input(spec.base)
+    if longest is not None and spec.max_tokens > longest:
+        raise DsLoraError(
+            f"--max-tokens {spec.max_tokens} is more than the {longest} that base model {resolve_base(spec.base).id!r} "
+            "reads. Lower it: longer posts are read in windows."
+        )
 
 
 def library_versions() -> dict[str, str]:

@@ -106,6 +106,10 @@ class L1Schedule:
         self.stop = total_steps - (round(settings.debias * total_steps) if settings.kind == "proximal" else 0)
         self._zeros: list[Tensor] | None = None
 
+    def settled(self, step: int) -> bool:
+        """Whether a model after ``step`` steps is the sparse one: nothing is being shrunk any more."""
+        return self.settings.kind != "proximal" or self.settings.strength == 0 or step >= self.stop
+
     def loss_term(self, step: int) -> Tensor | None:
         """The paper's penalty at optimizer step ``step`` (from 0), or None when there is none."""
         if self.settings.kind != "loss" or self.settings.strength == 0 or step < self.start:

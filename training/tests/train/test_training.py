@@ -24,6 +24,7 @@ from dslora.train import TrainSettings, train
 from dslora.train.batches import length_grouped_batches
 from dslora.train.loop import Split
 from dslora.train.optimizer import build_optimizer
+from dslora.train.settings import ClassWeighting
 
 SETTINGS = TrainSettings(
     epochs=4,
@@ -177,6 +178,20 @@ def test_a_killed_run_resumes_to_the_same_result(base: str, tmp_path: Path) -> N
     assert epochs == list(range(1, expected.epochs + 1))
 
 
+def test_every_epoch_counts_unless_something_is_being_shrunk(base: str, tmp_path: Path) -> None:
+    for name, l1 in {
+        "loss": L1Settings(kind="loss", strength=1e-5),
+        "none": L1Settings(strength=0.0),
+        "proximal": L1Settings(strength=0.3, warmup=0.0, debias=0.25),
+    }.items():
+        spec = replace(make_spec(base), l1=l1)
+        still = replace(SETTINGS, learning_rate=1e-9, head_learning_rate=1e-9)
+        result = train(*make_all(spec), still, tmp_path / name, quiet=True)
+        # Nothing is learnt, so the first epoch that counts is the best.
+        # Shrinkage ends with the third of four epochs.
+        assert result.epoch == (3 if name == "proximal" else 1), name
+
+
 def test_a_checkpoint_of_other_settings_is_refused(base: str, tmp_path: Path) -> None:
     spec = make_spec(base)
     train(*make_all(spec), SETTINGS, tmp_path, quiet=True)
@@ -184,7 +199,10 @@ def test_a_checkpoint_of_other_settings_is_refused(base: str, tmp_path: Path) ->
         train(*make_all(spec), replace(SETTINGS, seed=1), tmp_path, quiet=True)
 
 
-def test_accumulation_gives_the_gradients_of_the_whole_batch(base: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("weighting", ["none", "balanced"])
+def test_accumulation_gives_the_gradients_of_the_whole_batch(
+    weighting: ClassWeighting, base: str, tmp_path: Path
+) -> None:
     spec = replace(make_spec(base, "lora", dropout=0.0), head_dropout=0.0)
     states = []
     for accumulation in (1, 4):
@@ -193,7 +211,7 @@ def test_accumulation_gives_the_gradients_of_the_whole_batch(base: str, tmp_path
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         folder = tmp_path / str(accumulation)
-        settings = replace(SETTINGS, epochs=1, accumulation=accumulation)
+        settings = replace(SETTINGS, epochs=1, accumulation=accumulation, class_weighting=weighting)
         train(classifier, encoder, rows, development, settings, folder, quiet=True)
         states.append(state_of(folder))
     for name in states[0]:

@@ -17,17 +17,18 @@ class Journal:
         folder: The run; gets ``metrics.jsonl`` and ``tensorboard/``.
         total_steps: Optimizer steps of the whole run.
         step: Step that the run starts or resumes at.
+        epoch: Epochs that are done then.
         quiet: No progress bar.
     """
 
-    def __init__(self, folder: Path, total_steps: int, step: int, quiet: bool) -> None:
+    def __init__(self, folder: Path, total_steps: int, step: int, epoch: int, quiet: bool) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._path = folder / _FILE
         kept = []
         if step and self._path.is_file():
             lines = self._path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            kept = [line for line in lines if _epoch_of(line) <= epoch]
         self._path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         self._events = SummaryWriter(folder / "tensorboard", purge_step=step + 1 if step else None)
         self._bar = tqdm(
@@ -62,3 +63,11 @@ class Journal:
     def close(self) -> None:
         self._bar.close()
         self._events.close()
+
+
+def _epoch_of(line: str) -> float:
+    """The epoch that a line reports; none that is done where the line was cut off by a kill."""
+    try:
+        return float(json.loads(line)["epoch"])
+    except (ValueError, KeyError):
+        return float("inf")

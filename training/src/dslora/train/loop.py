@@ -1,7 +1,7 @@
 """The training loop."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -83,6 +83,7 @@ def train(
     folder: Path,
     *,
     data_key: str = "",
+    on_accepted: Callable[[], None] = lambda: None,
     quiet: bool = False,
 ) -> TrainingResult:
     """Trains to the best macro-F1 on the development split, resuming where a killed run stopped.
@@ -98,6 +99,7 @@ def train(
         settings: How.
         folder: Gets ``best/``, ``checkpoint.pt``, ``metrics.jsonl`` and ``tensorboard/``.
         data_key: Tells the data apart, so that a checkpoint is not resumed on other data.
+        on_accepted: Called once it is clear that the folder holds no other run, before anything is written to it.
         quiet: No progress bar.
 
     Raises:
@@ -122,6 +124,7 @@ def train(
 
     torch.manual_seed(settings.seed)
     resumed = load_checkpoint(folder, key)
+    on_accepted()
     if resumed is None:
         progress = Progress()
         fit_gate_statistics(classifier.encoder, _statistics_batches(train_split, encoder, settings, device))
@@ -130,7 +133,7 @@ def train(
         classifier.load_trained_state(parts["model"])
         optimizer.load_state_dict(parts["optimizer"])
         schedule.load_state_dict(parts["schedule"])
-    journal = Journal(folder, total_steps, progress.step, quiet)
+    journal = Journal(folder, total_steps, progress.step, progress.epoch, quiet)
 
     def checkpoint() -> None:
         parts = {
@@ -207,22 +210,28 @@ def _step(
 ) -> Tensor:
     """Gradients of one batch. Returns its cross-entropy, without penalties."""
     part_size = settings.batch_size // settings.accumulation
+    targets = torch.tensor([split.labels[i] for i in batch], device=device)
+    # Of the whole batch, so that parts add up to what the batch would give at once.
+    weight = float(len(batch)) if weights is None else weights[targets].sum()
     total = torch.zeros((), device=device, dtype=torch.float64)
     for start in range(0, len(batch), part_size):
         part = batch[start : start + part_size]
         ids, mask = encoder.pad([split.windows[i] for i in part])
-        labels = torch.tensor([split.labels[i] for i in part], device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             logits, gates = classifier(torch.tensor(ids, device=device), torch.tensor(mask, device=device))
-        cross_entropy = functional.cross_entropy(
-            logits, labels, weight=weights, label_smoothing=settings.label_smoothing
+        summed = functional.cross_entropy(
+            logits,
+            targets[start : start + part_size],
+            weight=weights,
+            label_smoothing=settings.label_smoothing,
+            reduction="sum",
         )
+        cross_entropy = summed / weight
         loss = cross_entropy
         if settings.gate_spread and gates.shape[1] and len(part) > 1:
-            loss = loss - settings.gate_spread * gates.std(dim=0).mean()
-        share = len(part) / len(batch)
-        (loss * share).backward()
-        total += cross_entropy.detach() * share
+            loss = loss - settings.gate_spread * gates.std(dim=0).mean() * (len(part) / len(batch))
+        loss.backward()
+        total += cross_entropy.detach()
     penalty = l1.loss_term(step) if l1 is not None else None
     if penalty is not None:
         penalty.backward()
@@ -259,7 +268,7 @@ def _end_epoch(
         }
     journal.record("epoch", progress.step, {**values, "modules": [asdict(module) for module in modules]})
     journal.show(macro_f1=macro_f1, zeros=zeros, loss=loss)
-    counts = l1 is None or progress.step >= l1.stop
+    counts = l1 is None or l1.settled(progress.step)
     if counts and (progress.best is None or macro_f1 > progress.best):
         progress.best, progress.best_epoch, progress.stale = macro_f1, progress.epoch, 0
         replace_folder(folder / BEST, classifier.save)

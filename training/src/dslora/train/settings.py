@@ -10,6 +10,7 @@ from dslora.errors import DsLoraError
 ClassWeighting = Literal["none", "balanced"]
 Precision = Literal["fp32", "bf16"]
 Schedule = Literal["linear", "cosine"]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class TrainSettings:
     gradient_checkpointing: bool = False
     checkpoint_every: int = 200
     seed: int = 0
-    device: str = "auto"
+    device: Device = "auto"
 
     def __post_init__(self) -> None:
         problems = []

@@ -1,0 +1,102 @@
+"""The command line as a user meets it: the whole path on a small file, and what it refuses without losing anything."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from base_folder import WORDS, make_base
+from dslora.cli import main
+
+
+def write_posts(path: Path, rows: int, offset: int = 0) -> Path:
+    """A CSV whose class is whether w0 stands in the post."""
+    lines = ["post,verdict"]
+    for row in range(offset, offset + rows):
+        words = [WORDS[1 + (row * 7 + i * 3) % 39] for i in range(3 + row % 5)]
+        if row % 2:
+            words[row % len(words)] = WORDS[0]
+        lines.append(f"{' '.join(words)} w{row % 40} w{row // 40},{'abusive' if row % 2 else 'fine'}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_base(tmp_path_factory.mktemp("base"))
+
+
+def options(base: str, posts: Path, out: Path, *more: str) -> list[str]:
+    columns = ["--text-column", "post", "--label-column", "verdict", "--positive-labels", "abusive"]
+    size = ["--base", base, "--max-tokens", "24", "--window-overlap", "4", "--rank", "2", "--alpha", "4"]
+    rates = ["--learning-rate", "1e-2", "--head-learning-rate", "1e-2", "--epochs", "3"]
+    return ["--data", str(posts), *columns, "--out", str(out), "--quiet", *size, *rates, *more]
+
+
+@pytest.mark.parametrize("method", ["ds-lora", "lora"])
+def test_pipeline_trains_evaluates_and_exports(base: str, method: str, tmp_path: Path) -> None:
+    run, bundle = tmp_path / "run", tmp_path / "bundle"
+    posts = write_posts(tmp_path / "posts.csv", 320)
+    arguments = options(base, posts, run, "--method", method, "--bundle", str(bundle), "--graphs", "fp32")
+    assert main(["pipeline", *arguments]) == 0
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert manifest["method"]["name"] == method
+    assert bool(manifest["gates"]) == (method == "ds-lora")
+    assert manifest["labels"] == ["abusive", "fine"] or manifest["labels"] == ["fine", "abusive"]
+    assert (run / "evaluation" / "development.md").is_file()
+    # Asked before the training, not after it.
+    assert main(["pipeline", *arguments]) == 1
+
+
+def test_other_data_neither_calibrate_nor_publish_a_run(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    posts = write_posts(tmp_path / "posts.csv", 320)
+    other = write_posts(tmp_path / "other.csv", 80, offset=1000)
+    assert main(["train", *options(base, posts, run)]) == 0
+    # Columns are taken from the run; calibration is of its own development split.
+    assert main(["evaluate", str(run), "--data", str(other)]) == 0
+    assert json.loads((run / "calibration.json").read_text())["distribution"]["n"] == 32
+    for more in (["--data", str(other)], ["--split-seed", "3"]):
+        capsys.readouterr()
+        assert main(["export", str(run), "--bundle", str(tmp_path / "bundle"), *more]) == 1
+        assert "is not what" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_refused_training_leaves_the_old_run_as_it_was(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    posts = write_posts(tmp_path / "posts.csv", 80)
+    other = write_posts(tmp_path / "other.csv", 80, offset=1000)
+    assert main(["train", *options(base, posts, run)]) == 0
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    refused = [
+        options(base, other, run),
+        options(base, posts, run, "--overwrite", "--target-modules", "nope"),
+        options(base, posts, run, "--overwrite", "--max-tokens", "2000"),
+        options(base, posts, run, "--overwrite", "--window-overlap", "-1"),
+        options(base, posts, run, "--overwrite", "--gate-scale", "0"),
+    ]
+    for arguments in refused:
+        assert main(["train", *arguments]) == 1, arguments
+        assert capsys.readouterr().err.startswith("dslora: ")
+    kept = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    # metrics.jsonl may be written anew with the same lines; everything else is untouched.
+    assert kept == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.csv", "posts.csv", "run"]
+    assert main(["train", *options(base, posts, run, "--overwrite", "--seed", "5")]) == 0
+    assert json.loads((run / "run.json").read_text())["training"]["seed"] == 5
+
+
+def test_a_file_or_a_foreign_folder_is_never_overwritten(base: str, tmp_path: Path) -> None:
+    posts = write_posts(tmp_path / "posts.csv", 80)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("mine")
+    for out in (posts, foreign):
+        assert main(["train", *options(base, posts, out, "--overwrite")]) == 1
+    assert (foreign / "thesis.txt").read_text() == "mine"
+    assert posts.is_file()
