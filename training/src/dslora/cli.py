@@ -208,9 +208,11 @@ def _export(arguments: argparse.Namespace) -> None:
 
 def _pipeline(arguments: argparse.Namespace) -> None:
     from dslora.assess import calibrate, evaluate
+    from dslora.folder import check_target
     from dslora.run import load_run
 
-    _refuse_existing_bundle(arguments)
+    # Asked before hours of training, not after.
+    check_target(arguments.bundle, replace=arguments.replace)
     _train(arguments)
     run = load_run(arguments.out)
     dataset = _data_settings(arguments).load()
@@ -221,12 +223,6 @@ def _pipeline(arguments: argparse.Namespace) -> None:
             print(f"{split}: macro-F1 {report.metrics.macro_f1}, n = {report.metrics.n}")
     arguments.run = arguments.out
     _export(arguments)
-
-
-def _refuse_existing_bundle(arguments: argparse.Namespace) -> None:
-    # Asked before hours of training, not after.
-    if arguments.bundle.exists() and not arguments.replace:
-        raise DsLoraError(f"{arguments.bundle} exists already. Pass --replace to replace it, or name another folder.")
 
 
 def _data_settings(arguments: argparse.Namespace, run: "DataSettings | None" = None) -> "DataSettings":

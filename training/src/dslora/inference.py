@@ -1,7 +1,9 @@
 """Predictions of a classifier for texts, with the same windows and combination as the service."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +49,6 @@ def predict_windows(
     classifier: Classifier,
     encoder: TextEncoder,
     windows: Sequence[Sequence[int]],
-    on_batch: Callable[[int], None] | None = None,
 ) -> tuple[Floats, Floats]:
     """Logits ``[n, labels]`` and gates ``[n, modules]`` of windows, batched by length."""
     classifier.eval()
@@ -66,10 +67,36 @@ def predict_windows(
         for row, index in enumerate(picked):
             logits[index] = out[row].cpu().numpy()
             gates[index] = gate[row].cpu().numpy()
-        if on_batch is not None:
-            on_batch(len(picked))
         start = end
     return np.stack([logits[i] for i in range(len(windows))]), np.stack([gates[i] for i in range(len(windows))])
+
+
+def combine_windows(
+    windows: Sequence[Sequence[int]],
+    bounds: Sequence[int],
+    offensive: NDArray[np.floating[Any]],
+    answers: NDArray[Any],
+    gates: NDArray[Any],
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Answers of whole texts: ``docs/bundle.md``, "From text to tokens", step 6.
+
+    Args:
+        windows: Of all texts, one after another; token ids with special tokens.
+        bounds: ``[texts + 1]``: windows ``bounds[i]`` up to ``bounds[i + 1]`` are text i's.
+        offensive: ``[windows]``, by which the deciding window is found.
+        answers: ``[windows, labels]``: logits or probabilities.
+        gates: ``[windows, modules]``.
+
+    Returns:
+        The deciding windows' answers ``[texts, labels]``, and gates averaged by tokens ``[texts, modules]``.
+    """
+    deciding, averaged = [], []
+    for start, end in pairwise(bounds):
+        # argmax takes the first on a tie, as the contract asks.
+        deciding.append(answers[start + int(offensive[start:end].argmax())])
+        lengths = np.array([len(window) for window in windows[start:end]], dtype=np.float64)
+        averaged.append((gates[start:end] * (lengths / lengths.sum())[:, None]).sum(axis=0))
+    return np.stack(deciding), np.stack(averaged)
 
 
 def predict(
@@ -88,20 +115,15 @@ def predict(
     """
     ids = [encoder.ids(text) for text in texts]
     per_text = [encoder.windows(row) for row in ids]
-    logits, gates = predict_windows(classifier, encoder, [window for windows in per_text for window in windows])
+    flat = [window for windows in per_text for window in windows]
+    logits, gates = predict_windows(classifier, encoder, flat)
     positive = [classifier.spec.labels.index(label) for label in classifier.spec.positive_labels]
     offensive = softmax(logits, temperature)[:, positive].sum(axis=1)
-    deciding, averaged = [], []
-    at = 0
-    for windows in per_text:
-        rows = slice(at, at + len(windows))
-        at += len(windows)
-        lengths = np.array([len(window) for window in windows])
-        deciding.append(logits[rows][int(offensive[rows].argmax())])
-        averaged.append((gates[rows] * (lengths / lengths.sum())[:, None]).sum(axis=0))
+    bounds = np.cumsum([0, *(len(windows) for windows in per_text)]).tolist()
+    deciding, averaged = combine_windows(flat, bounds, offensive, logits, gates)
     return Predictions(
-        np.stack(deciding),
-        np.stack(averaged).astype(np.float32),
+        deciding,
+        averaged.astype(np.float32),
         np.array([len(row) + encoder.special for row in ids]),
         np.array([len(windows) for windows in per_text]),
     )

@@ -7,15 +7,16 @@ from dslora.assess import load_calibration, other_data, split_for
 from dslora.data import Dataset
 from dslora.data.dataset import SPLITS
 from dslora.errors import DsLoraError
-from dslora.export.bundle import BundleReport, write_bundle
-from dslora.export.details import (
+from dslora.export import (
     BundleDetails,
+    BundleReport,
     Calibration,
     DataTerms,
     LabelledTexts,
     Training,
     TrainingData,
     attributes_for,
+    write_bundle,
 )
 from dslora.export.parity import LEAST_TEXTS
 from dslora.run import Run, is_own_data

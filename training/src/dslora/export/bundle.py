@@ -15,7 +15,6 @@ from dslora.errors import DsLoraError
 from dslora.evaluation import measure
 from dslora.export.card import model_card
 from dslora.export.details import BundleDetails, LabelledTexts
-from dslora.export.folder import check_target, whole_folder
 from dslora.export.golden import GoldenVectors
 from dslora.export.graph import LAYOUTS, build_graph
 from dslora.export.manifest import MANIFEST_FILE, EvaluationEntry, GraphEntry, build_manifest
@@ -26,6 +25,7 @@ from dslora.export.ranks import Pruned, prune
 from dslora.export.session import GraphSession
 from dslora.export.tokenizer import write_tokenizer
 from dslora.files import write_json, write_text
+from dslora.folder import check_target, whole_folder
 
 # Order of preference in a manifest: the service takes the first that its provider runs.
 PRECISIONS: Final[dict[str, Callable[[ir.Model], ir.Model]]] = {"int8": quantize, "fp32": lambda model: model}

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dslora.encoding import TextEncoder
+from dslora.inference import combine_windows
 
 Floats = NDArray[np.floating[Any]]
 
@@ -70,10 +70,4 @@ class WindowedTexts:
             positive: Indices of the labels that mean offensive.
         """
         offensive = scores.probabilities[:, list(positive)].sum(axis=1)
-        probabilities, gates = [], []
-        for start, end in pairwise(self.bounds):
-            # argmax takes the first on a tie, as the contract asks.
-            probabilities.append(scores.probabilities[start + int(offensive[start:end].argmax())])
-            lengths = np.array([len(window) for window in self.windows[start:end]], dtype=np.float64)
-            gates.append((scores.gates[start:end] * (lengths / lengths.sum())[:, None]).sum(axis=0))
-        return Scores(np.stack(probabilities), np.stack(gates))
+        return Scores(*combine_windows(self.windows, self.bounds, offensive, scores.probabilities, scores.gates))

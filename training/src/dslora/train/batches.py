@@ -25,16 +25,3 @@ def length_grouped_batches(lengths: Sequence[int], batch_size: int, seed: int, e
         batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
     generator.shuffle(batches)
     return batches
-
-
-def stratified_subset(labels: Sequence[int], rows: int, seed: int) -> list[int]:
-    """Indices of ``rows`` examples with the classes' shares kept, ascending."""
-    by_class: dict[int, list[int]] = {}
-    for index, label in enumerate(labels):
-        by_class.setdefault(int(label), []).append(index)
-    chosen: list[int] = []
-    for label, members in sorted(by_class.items()):
-        generator = random.Random(f"{seed}/subset/{label}")
-        generator.shuffle(members)
-        chosen += members[: max(1, round(rows * len(members) / len(labels)))]
-    return sorted(chosen)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from dslora.classifier import Classifier
 from dslora.encoding import TextEncoder
 from dslora.errors import DsLoraError
-from dslora.files import replace_folder
+from dslora.folder import whole_folder
 from dslora.inference import predict_windows
 from dslora.methods import METHODS
 from dslora.sparsity import L1Schedule, low_rank_parameters, measure_sparsity
@@ -271,7 +271,8 @@ def _end_epoch(
     counts = l1 is None or l1.settled(progress.step)
     if counts and (progress.best is None or macro_f1 > progress.best):
         progress.best, progress.best_epoch, progress.stale = macro_f1, progress.epoch, 0
-        replace_folder(folder / BEST, classifier.save)
+        with whole_folder(folder / BEST, replace=True) as best:
+            classifier.save(best)
     elif counts:
         progress.stale += 1
     progress.finished = progress.epoch >= settings.epochs or progress.stale >= settings.patience

@@ -46,7 +46,7 @@ def whole_folder(target: Path, *, replace: bool) -> Iterator[Path]:
     except OSError as error:
         raise DsLoraError(
             f"{target} could not be written: {error.strerror or type(error).__name__}. Nothing was changed there. "
-            "Check free space and permissions, then export again."
+            "Check free space and permissions, then give the command again."
         ) from error
     finally:
         if temporary is not None:

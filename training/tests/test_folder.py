@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from dslora import folder
 from dslora.errors import DsLoraError
-from dslora.export import folder
-from dslora.export.folder import whole_folder
+from dslora.folder import whole_folder
 
 
 def write(target: Path, content: str, *, replace: bool = False) -> None:
