@@ -19,8 +19,10 @@ const engine: Engine = {
   models: () => [],
   refused: () => [],
   defaultModel: () => undefined,
+  find: () => undefined,
   ready: () => false,
   classify: () => Promise.reject(new Error('no model')),
+  classifyEach: () => Promise.reject(new Error('no model')),
   close: async () => {},
 };
 

@@ -5,6 +5,7 @@ import { type FastifyBaseLogger, fastify, LogController } from 'fastify';
 import { classifyRoutes } from './api/classify.ts';
 import { answerClientError } from './api/client-error.ts';
 import { closeConnections } from './api/close-connections.ts';
+import { PROTOCOLS } from './api/compat/protocols.ts';
 import { documentRoutes } from './api/docs.ts';
 import { sendProblem } from './api/error-handler.ts';
 import { healthRoutes } from './api/health.ts';
@@ -25,7 +26,7 @@ export interface AppDependencies {
   readonly lifecycle: Lifecycle;
   readonly logger: FastifyBaseLogger;
   readonly metrics: Metrics;
-  readonly config: Pick<Config, 'maxTexts' | 'maxTextChars' | 'bodyLimitBytes' | 'requestTimeoutMs'>;
+  readonly config: Config;
   /** Of the service, as the OpenAPI document says it. */
   readonly version: string;
 }
@@ -66,6 +67,9 @@ export async function buildApp({ engine, lifecycle, logger, metrics, config, ver
   await app.register(modelRoutes, { engine });
   await app.register(healthRoutes, { engine, lifecycle });
   await app.register(metricsRoutes, { metrics });
+  for (const { name, routes } of PROTOCOLS) {
+    if (config.compat.includes(name)) await app.register(routes, { engine, metrics, config, version });
+  }
   app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('/docs'));
   return app;
 }

@@ -2,6 +2,8 @@
  * Every setting of the service: environment name, unit, default and doc, in one table.
  * The README's table is generated from it (`npm run docs`), so a setting cannot be without documentation.
  */
+type SettingValue = string | number | readonly string[] | undefined;
+
 interface Setting<T> {
   readonly env: string;
   readonly doc: string;
@@ -10,6 +12,8 @@ interface Setting<T> {
   readonly fallback: T;
   /** How the default is written in the documentation, where the value itself would say less. */
   readonly fallbackDoc?: string;
+  /** The value is a secret: no message repeats it. */
+  readonly sensitive?: boolean;
   /** What is accepted, as a phrase that follows "must be". */
   readonly accepts: string;
   /** The value that the text stands for; undefined when it stands for none. */
@@ -17,7 +21,7 @@ interface Setting<T> {
 }
 
 type Described<T> = Pick<Setting<T>, 'env' | 'doc' | 'fallback'> &
-  Partial<Pick<Setting<T>, 'unit' | 'fallbackDoc' | 'accepts'>>;
+  Partial<Pick<Setting<T>, 'unit' | 'fallbackDoc' | 'accepts' | 'sensitive'>>;
 
 function text<T extends string | undefined>(setting: Described<T>): Setting<T | string> {
   return { accepts: 'a text', ...setting, read: (value) => value };
@@ -44,6 +48,25 @@ function choice<const T extends string>(setting: Described<NoInfer<T>> & { value
     accepts: `one of ${setting.values.join(', ')}`,
     ...setting,
     read: (value) => setting.values.find((known) => known === value),
+  };
+}
+
+/** Names separated by commas; all of them by default, `none` for an empty list. */
+function list<const T extends string>(
+  setting: Omit<Described<readonly T[]>, 'fallback'> & { values: readonly T[] },
+): Setting<readonly T[]> {
+  const { values } = setting;
+  return {
+    accepts: `none, or some of ${values.join(', ')}`,
+    fallback: values,
+    fallbackDoc: 'all',
+    ...setting,
+    read(value) {
+      if (value === 'none') return [];
+      const names = value.split(',').map((name) => name.trim());
+      const known = names.flatMap((name) => values.find((own) => own === name) ?? []);
+      return known.length === names.length ? known : undefined;
+    },
   };
 }
 
@@ -107,6 +130,18 @@ export const SETTINGS = {
     max: 3_600_000,
     fallback: 30_000,
     doc: 'Longest time a client may take to send a request',
+  }),
+  adminKey: text<string | undefined>({
+    env: 'ADMIN_KEY',
+    fallback: undefined,
+    fallbackDoc: 'none',
+    sensitive: true,
+    doc: 'Key for the routes that change what the service does; without it they do not exist',
+  }),
+  compat: list({
+    env: 'COMPAT',
+    values: ['perspective', 'openai', 'tei', 'vllm', 'kserve'],
+    doc: 'Foreign protocols that are spoken, separated by commas; `none` for the native API alone',
   }),
   workers: integer<number | undefined>({
     env: 'WORKERS',
@@ -190,7 +225,7 @@ export const SETTINGS = {
     fallback: 5_000,
     doc: 'After SIGTERM, how long requests are still served so that a load balancer can look away',
   }),
-} as const satisfies Record<string, Setting<string | number | undefined>>;
+} as const satisfies Record<string, Setting<SettingValue>>;
 
 export type Config = {
   readonly [Key in keyof typeof SETTINGS]: (typeof SETTINGS)[Key] extends Setting<infer T> ? T : never;
@@ -214,11 +249,14 @@ export class ConfigError extends Error {
  */
 export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const problems: string[] = [];
-  const entries = Object.entries<Setting<string | number | undefined>>(SETTINGS).map(([key, setting]) => {
+  const entries = Object.entries<Setting<SettingValue>>(SETTINGS).map(([key, setting]) => {
     const raw = env[setting.env]?.trim();
     if (raw === undefined || raw === '') return [key, setting.fallback];
     const value = setting.read(raw);
-    if (value === undefined) problems.push(`${setting.env} must be ${setting.accepts}, got ${JSON.stringify(raw)}`);
+    if (value === undefined) {
+      const got = setting.sensitive ? 'something else' : JSON.stringify(raw);
+      problems.push(`${setting.env} must be ${setting.accepts}, got ${got}`);
+    }
     return [key, value];
   });
   if (problems.length > 0) throw new ConfigError(problems);
@@ -227,7 +265,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
 
 /** The configuration table of the README, in Markdown. */
 export function configTable(): string {
-  const rows = Object.values<Setting<string | number | undefined>>(SETTINGS).map((setting) => {
+  const rows = Object.values<Setting<SettingValue>>(SETTINGS).map((setting) => {
     const unit = setting.unit === undefined ? '' : ` ${setting.unit}`;
     const fallback = setting.fallbackDoc ?? `\`${setting.fallback}\`${unit}`;
     return `| \`${setting.env}\` | ${fallback} | ${setting.doc} |`;

@@ -57,6 +57,8 @@ export const classifyRoutes: FastifyPluginAsyncTypebox<ClassifyOptions> = async 
             'empty_after_normalization',
             'invalid_unicode',
             'overloaded',
+            'quarantined',
+            'deadline_exceeded',
             'inference_failed',
             'shutting_down',
           ),
@@ -69,7 +71,7 @@ export const classifyRoutes: FastifyPluginAsyncTypebox<ClassifyOptions> = async 
       request.outcome.texts = texts.length;
       const pointTo = (index: number) => (text === undefined ? `/texts/${index}` : '/text');
       const signal = abortSignal(reply);
-      const found = await engine.classify(model, texts, signal).catch((error: unknown) => {
+      const found = await engine.classify({ model, texts, signal }).catch((error: unknown) => {
         if (!signal.aborted) throw engineProblem(error, pointTo);
       });
       // Nobody is left to answer.

@@ -2,8 +2,10 @@
 import { EngineError } from '../engine/types.ts';
 import { Problem } from './problems.ts';
 
-/** Seconds. Queues are short, so what is refused now is likely taken on a moment later. */
-const RETRY_AFTER = '1';
+/** `Retry-After` in seconds: whole ones, at least one. */
+export function retryAfter(error: EngineError): string {
+  return String(Math.max(1, Math.ceil((error.retryAfterMs ?? 1_000) / 1_000)));
+}
 
 /**
  * @param pointTo the JSON Pointer of the text with that index
@@ -14,6 +16,6 @@ export function engineProblem(error: unknown, pointTo: (index: number) => string
   if (!(error instanceof EngineError)) return error;
   return new Problem(error.code, {
     ...(error.index === undefined ? {} : { pointer: pointTo(error.index) }),
-    ...(error.code === 'overloaded' ? { headers: { 'retry-after': RETRY_AFTER } } : {}),
+    ...(error.code === 'overloaded' ? { headers: { 'retry-after': retryAfter(error) } } : {}),
   });
 }

@@ -72,6 +72,11 @@ export const PROBLEMS = {
     title: 'An option has a value that it cannot take',
     remedy: 'Send one of the values that `detail` names.',
   },
+  unauthorized: {
+    status: 401,
+    title: 'The key is missing or wrong',
+    remedy: 'Send `Authorization: Bearer <key>` or `X-API-Key: <key>` with a key that may do this.',
+  },
   unknown_model: {
     status: 404,
     title: 'No served model has that name',
@@ -131,6 +136,16 @@ export const PROBLEMS = {
     status: 503,
     title: 'The model could not be run on this request',
     remedy: 'Send the request again; if it fails again, report it with its `requestId`.',
+  },
+  quarantined: {
+    status: 422,
+    title: 'A text has ended model processes before and is not run again',
+    remedy: 'Do not send this text again, and report it with its `requestId`.',
+  },
+  deadline_exceeded: {
+    status: 504,
+    title: 'The request was not answered in time',
+    remedy: 'Send it again later, or allow more time with `X-Request-Timeout-Ms`.',
   },
   not_ready: {
     status: 503,

@@ -10,12 +10,16 @@ export type EngineErrorCode =
   | 'invalid_unicode'
   /** Nothing is left of the text after normalisation. */
   | 'empty_after_normalization'
-  /** No served model has that name. */
+  /** No served model has that name, alias or version. */
   | 'unknown_model'
   /** More is waiting than the queue admits. */
   | 'overloaded'
+  /** The request's time was over before the text was answered. */
+  | 'deadline_exceeded'
   /** The worker that held the text died or failed twice. */
   | 'inference_failed'
+  /** The text has ended worker processes before and is not run again. */
+  | 'quarantined'
   /** The engine is closing. */
   | 'shutting_down';
 
@@ -24,11 +28,14 @@ export class EngineError extends Error {
   readonly code: EngineErrorCode;
   /** Position of the text at fault in the request, when there is one. */
   readonly index: number | undefined;
+  /** Milliseconds after which another try may succeed; with `overloaded`, from the measured drain rate. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(code: EngineErrorCode, message: string, index?: number) {
+  constructor(code: EngineErrorCode, message: string, details: { index?: number; retryAfterMs?: number } = {}) {
     super(message);
     this.code = code;
-    this.index = index;
+    this.index = details.index;
+    this.retryAfterMs = details.retryAfterMs;
   }
 }
 
@@ -69,11 +76,29 @@ export interface Timing {
   readonly inferenceMs: number;
 }
 
-export interface Classification {
+export type Priority = 'interactive' | 'bulk';
+
+export interface ClassifyRequest {
+  /** Name, alias or `name@version`; the default model if absent. */
+  readonly model?: string | undefined;
+  readonly texts: readonly string[];
+  /** An aborted signal frees what still waits. */
+  readonly signal?: AbortSignal | undefined;
+  /** Milliseconds from now after which nobody waits for the answer. Default: the engine's. */
+  readonly timeoutMs?: number | undefined;
+  /** Bulk work never delays interactive work by more than one batch. Default `interactive`. */
+  readonly priority?: Priority | undefined;
+}
+
+export interface Classification<Result = TextResult> {
   readonly model: ServedModel;
-  readonly results: readonly TextResult[];
+  /** One for each text, in order. */
+  readonly results: readonly Result[];
   readonly timing: Timing;
 }
+
+/** What became of one text where each stands for itself. */
+export type TextOutcome = TextResult | EngineError;
 
 /** Told about work as it happens; metrics are recorded from it. Must not throw. */
 export interface EngineObserver {
@@ -88,17 +113,24 @@ export interface EngineObserver {
 }
 
 export interface Engine {
+  /** Every version of every model that is served, by name and then newest first. */
   models(): readonly ServedModel[];
   refused(): readonly RefusedBundle[];
   /** The model that answers when a request names none; undefined when none is served. */
   defaultModel(): ServedModel | undefined;
+  /** The model that a reference means: name (its newest version), alias or `name@version`; the default if absent. */
+  find(reference: string | undefined): ServedModel | undefined;
   /** True while at least one model is served and its workers run. */
   ready(): boolean;
   /**
    * Classifies texts with one model. Rejects with an EngineError; the first text at fault decides.
-   * An aborted signal frees what still waits.
    */
-  classify(model: string | undefined, texts: readonly string[], signal?: AbortSignal): Promise<Classification>;
+  classify(request: ClassifyRequest): Promise<Classification>;
+  /**
+   * As `classify`, but texts fail alone. Rejects only with what concerns the whole request: `unknown_model`,
+   * `overloaded`, `shutting_down`, the signal's reason.
+   */
+  classifyEach(request: ClassifyRequest): Promise<Classification<TextOutcome>>;
   /** Answers what is in hand, then ends the workers. */
   close(): Promise<void>;
 }

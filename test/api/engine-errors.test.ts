@@ -11,7 +11,9 @@ const STATUSES: Readonly<Record<EngineErrorCode, number>> = {
   empty_after_normalization: 422,
   unknown_model: 404,
   overloaded: 429,
+  deadline_exceeded: 504,
   inference_failed: 503,
+  quarantined: 422,
   shutting_down: 503,
 };
 

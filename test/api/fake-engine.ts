@@ -105,7 +105,7 @@ export interface FakeEngine extends Engine {
 }
 
 export function engineError(code: EngineErrorCode, index?: number): EngineError {
-  return new EngineError(code, 'a message that stays inside', index);
+  return new EngineError(code, 'a message that stays inside', index === undefined ? {} : { index });
 }
 
 /** A text with "rude" in it is offensive; a text longer than 40 characters takes two windows. */
@@ -122,22 +122,28 @@ export function createFakeEngine(): FakeEngine {
     refused: () => [{ folder: 'broken', reason: 'model.onnx has another checksum' }],
     defaultModel: () => GATED,
     ready: () => engine.healthy,
-    async classify(name, texts, signal) {
-      engine.seen.push({ model: name, texts });
-      if (engine.failure !== undefined) throw engine.failure;
-      if (engine.hold && signal !== undefined) {
+    find: (reference) => (reference === undefined ? GATED : models.find(({ name }) => name === reference)),
+    async classifyEach({ model: reference, texts, signal }) {
+      signal?.addEventListener('abort', () => aborted.resolve());
+      engine.seen.push({ model: reference, texts });
+      if (engine.failure !== undefined && engine.failure.index === undefined) throw engine.failure;
+      if (engine.hold && signal != null) {
         await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
       }
-      const model = name === undefined ? GATED : models.find((known) => known.name === name);
+      const model = engine.find(reference);
       if (model === undefined) throw engineError('unknown_model');
-      return answer(model, texts);
+      const found = answer(model, texts);
+      return { ...found, results: found.results.map((one, i) => (engine.failure?.index === i ? engine.failure : one)) };
+    },
+    async classify(request) {
+      const { results, ...rest } = await engine.classifyEach(request);
+      const sound = results.flatMap((outcome) => {
+        if (outcome instanceof EngineError) throw outcome;
+        return [outcome];
+      });
+      return { ...rest, results: sound };
     },
     close: async () => {},
-  };
-  const { classify } = engine;
-  engine.classify = (name, texts, signal) => {
-    signal?.addEventListener('abort', () => aborted.resolve());
-    return classify(name, texts, signal);
   };
   return engine;
 }

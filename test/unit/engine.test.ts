@@ -48,10 +48,7 @@ describe('one engine', () => {
   });
 
   test('answers every golden text as NumPy did, windows and all', async () => {
-    const { results } = await watched.engine.classify(
-      'tiny',
-      answered.map(({ text }) => text),
-    );
+    const { results } = await watched.engine.classify({ model: 'tiny', texts: answered.map(({ text }) => text) });
     for (const [i, item] of answered.entries()) {
       const result = results[i];
       assert.ok(result);
@@ -67,7 +64,7 @@ describe('one engine', () => {
   });
 
   test('a text counts each real token once', async () => {
-    const { results } = await watched.engine.classify(undefined, ['idiot '.repeat(40)]);
+    const { results } = await watched.engine.classify({ texts: ['idiot '.repeat(40)] });
     assert.equal(results[0]?.tokens, 42);
     assert.ok((results[0]?.windows.length ?? 0) > 1);
   });
@@ -78,7 +75,7 @@ describe('one engine', () => {
     // All arrive while nothing runs, so that they meet.
     for (const pid of watched.pids('inference')) process.kill(pid, 'SIGSTOP');
     const requests = Array.from({ length: 200 }, (_, i) =>
-      engine.classify('tiny', [(answered[i % answered.length] as { text: string }).text]),
+      engine.classify({ model: 'tiny', texts: [(answered[i % answered.length] as { text: string }).text] }),
     );
     await until(() => watched.depth() > 150);
     for (const pid of watched.pids('inference')) process.kill(pid, 'SIGCONT');
@@ -92,11 +89,11 @@ describe('one engine', () => {
   });
 
   test('no texts, no results', async () => {
-    assert.deepEqual((await watched.engine.classify(undefined, [])).results, []);
+    assert.deepEqual((await watched.engine.classify({ texts: [] })).results, []);
   });
 
   test('reports time in milliseconds', async () => {
-    const { timing } = await watched.engine.classify(undefined, ['you are kind', 'idiot']);
+    const { timing } = await watched.engine.classify({ texts: ['you are kind', 'idiot'] });
     for (const value of Object.values(timing)) assert.ok(value >= 0 && value < 1_000);
     assert.ok(timing.inferenceMs > 0 && timing.tokenizeMs > 0);
   });
@@ -104,17 +101,17 @@ describe('one engine', () => {
   test('refuses a request for its first text at fault', async () => {
     const { engine } = watched;
     await assert.rejects(
-      engine.classify(undefined, ['kind', '!!!', 'a\ud800']),
+      engine.classify({ texts: ['kind', '!!!', 'a\ud800'] }),
       hasCode('empty_after_normalization', 1),
     );
-    await assert.rejects(engine.classify(undefined, ['kind', 'a\ud800', '!!!']), hasCode('invalid_unicode', 1));
-    await assert.rejects(engine.classify('nobody', ['kind']), hasCode('unknown_model'));
+    await assert.rejects(engine.classify({ texts: ['kind', 'a\ud800', '!!!'] }), hasCode('invalid_unicode', 1));
+    await assert.rejects(engine.classify({ model: 'nobody', texts: ['kind'] }), hasCode('unknown_model'));
   });
 
   test('a text that the graph fails on fails alone', async () => {
     const { engine, deaths } = watched;
-    const neighbours = Array.from({ length: 50 }, () => engine.classify(undefined, ['you are kind']));
-    const failing = engine.classify(undefined, ['you are zzz', 'kind']);
+    const neighbours = Array.from({ length: 50 }, () => engine.classify({ texts: ['you are kind'] }));
+    const failing = engine.classify({ texts: ['you are zzz', 'kind'] });
     await assert.rejects(failing, (error: EngineError) => {
       assert.doesNotMatch(error.message, /zzz|kind/);
       return hasCode('inference_failed', 0)(error);
@@ -126,13 +123,13 @@ describe('one engine', () => {
   test('texts that take long to tokenise do not hold up others', async () => {
     const { engine } = watched;
     // The process for long texts starts with the first of them.
-    await engine.classify(undefined, ['you '.repeat(1_000)]);
+    await engine.classify({ texts: ['you '.repeat(1_000)] });
     const started = performance.now();
     let hostileDone = 0;
     const hostile = [' '.repeat(100_000), 'a\u0301\u0327'.repeat(25_000), 'a'.repeat(50_000), HOSTILE, HOSTILE].map(
       (text) =>
         engine
-          .classify(undefined, [text])
+          .classify({ texts: [text] })
           .catch(() => {})
           .then(() => {
             hostileDone = performance.now() - started;
@@ -141,7 +138,7 @@ describe('one engine', () => {
     const waits: number[] = [];
     while (waits.length < 20) {
       const from = performance.now();
-      await engine.classify(undefined, ['you are kind']);
+      await engine.classify({ texts: ['you are kind'] });
       waits.push(performance.now() - from);
     }
     const shortDone = performance.now() - started;
@@ -153,9 +150,9 @@ describe('one engine', () => {
 
   test('an aborted request is rejected with the reason', async () => {
     const reason = new Error('gone');
-    await assert.rejects(watched.engine.classify(undefined, ['kind'], AbortSignal.abort(reason)), reason);
+    await assert.rejects(watched.engine.classify({ texts: ['kind'], signal: AbortSignal.abort(reason) }), reason);
     const controller = new AbortController();
-    const pending = watched.engine.classify(undefined, ['kind'], controller.signal);
+    const pending = watched.engine.classify({ texts: ['kind'], signal: controller.signal });
     controller.abort(reason);
     await assert.rejects(pending, reason);
   });
@@ -168,7 +165,7 @@ function load({ engine }: WatchedEngine, parallel: number) {
   const item = answered[1] as (typeof answered)[number];
   const streams = Array.from({ length: parallel }, async () => {
     while (!stopped) {
-      const { results } = await engine.classify(undefined, [item.text, 'you are kind']);
+      const { results } = await engine.classify({ texts: [item.text, 'you are kind'] });
       assertClose(results[0]?.probabilities ?? [], item.combined.probabilities);
       count++;
     }
@@ -230,11 +227,11 @@ describe('processes die', () => {
       taken.batches++;
       if (taken.batches <= 2) process.kill(watched.pids('inference')[0] as number, 'SIGKILL');
     };
-    await assert.rejects(engine.classify(undefined, ['you are kind']), hasCode('inference_failed', 0));
+    await assert.rejects(engine.classify({ texts: ['you are kind'] }), hasCode('inference_failed', 0));
     assert.equal(taken.batches, 2);
 
     taken.batches = 1;
-    const first = engine.classify(undefined, ['you are kind']);
+    const first = engine.classify({ texts: ['you are kind'] });
     assert.equal((await first).results.length, 1);
     assert.equal(taken.batches, 3);
   });
@@ -247,12 +244,12 @@ describe('processes die', () => {
     stopAll();
     const stop = setInterval(stopAll, 1);
     t.after(() => clearInterval(stop));
-    await assert.rejects(watched.engine.classify(undefined, ['you are kind']), hasCode('inference_failed', 0));
+    await assert.rejects(watched.engine.classify({ texts: ['you are kind'] }), hasCode('inference_failed', 0));
     assert.equal(watched.engine.ready(), false);
     clearInterval(stop);
     for (const pid of watched.pids('inference')) process.kill(pid, 'SIGCONT');
     await until(() => watched.engine.ready(), 10_000);
-    await watched.engine.classify(undefined, ['you are kind']);
+    await watched.engine.classify({ texts: ['you are kind'] });
   });
 
   test('children end when the service is killed', async (t) => {
@@ -281,16 +278,16 @@ describe('admission', () => {
     const { engine } = watched;
     const [pid] = watched.pids('inference');
     process.kill(pid as number, 'SIGSTOP');
-    const running = engine.classify(undefined, ['you are kind']);
+    const running = engine.classify({ texts: ['you are kind'] });
     await new Promise((resolve) => setTimeout(resolve, 100));
     const controller = new AbortController();
-    const waiting = engine.classify(undefined, new Array(8).fill('kind'), controller.signal);
+    const waiting = engine.classify({ texts: new Array(8).fill('kind'), signal: controller.signal });
     await until(() => watched.depth() === 8);
-    await assert.rejects(engine.classify(undefined, ['kind']), hasCode('overloaded'));
+    await assert.rejects(engine.classify({ texts: ['kind'] }), hasCode('overloaded'));
     controller.abort(new Error('gone'));
     await assert.rejects(waiting, /gone/);
     assert.equal(watched.depth(), 0);
-    const next = engine.classify(undefined, ['kind']);
+    const next = engine.classify({ texts: ['kind'] });
     process.kill(pid as number, 'SIGCONT');
     assert.equal((await running).results.length, 1);
     assert.equal((await next).results.length, 1);
@@ -299,10 +296,10 @@ describe('admission', () => {
   test('characters that wait for a tokenizer are bounded', async (t) => {
     const { engine } = await startEngine(t, { workers: 1, queueCharacters: 40_000 });
     const marked = `kind${'\u0301\u0327'.repeat(12_500)}`;
-    const hostile = [marked, marked].map((text) => engine.classify(undefined, [text]));
-    await assert.rejects(engine.classify(undefined, ['kind']), hasCode('overloaded'));
+    const hostile = [marked, marked].map((text) => engine.classify({ texts: [text] }));
+    await assert.rejects(engine.classify({ texts: ['kind'] }), hasCode('overloaded'));
     await Promise.all(hostile);
-    await engine.classify(undefined, ['kind']);
+    await engine.classify({ texts: ['kind'] });
   });
 });
 
@@ -310,10 +307,10 @@ describe('close', () => {
   test('answers what is in hand, refuses what comes later, and ends the processes', async (t) => {
     const watched = await startEngine(t);
     const pids = [...watched.pids('inference'), ...watched.pids('tokenizer')];
-    const inHand = Array.from({ length: 100 }, () => watched.engine.classify(undefined, ['you are kind']));
+    const inHand = Array.from({ length: 100 }, () => watched.engine.classify({ texts: ['you are kind'] }));
     const closed = watched.engine.close();
     assert.equal(watched.engine.ready(), false);
-    await assert.rejects(watched.engine.classify(undefined, ['kind']), hasCode('shutting_down'));
+    await assert.rejects(watched.engine.classify({ texts: ['kind'] }), hasCode('shutting_down'));
     assert.equal((await Promise.all(inHand)).length, 100);
     await closed;
     assert.ok(!pids.some(isRunning));
@@ -354,7 +351,7 @@ describe('bundles', () => {
       engine.models().map(({ name }) => name),
       ['tiny'],
     );
-    await engine.classify(undefined, ['kind']);
+    await engine.classify({ texts: ['kind'] });
     const reasons = Object.fromEntries(engine.refused().map(({ folder, reason }) => [folder, reason]));
     const expected: Record<string, RegExp> = {
       'other-scores': /^golden item 1 alone: the combined answer differs from PyTorch by 0\.\d+ in probabilities/,
@@ -377,7 +374,9 @@ describe('bundles', () => {
     await copyTiny(models, 'two', set('name', 'two'));
     const { engine } = await startEngine(t, { modelsDir: models, defaultModel: 'two' });
     assert.equal(engine.defaultModel()?.name, 'two');
-    const answers = await Promise.all(['one', 'two', undefined].map((name) => engine.classify(name, ['you are kind'])));
+    const answers = await Promise.all(
+      ['one', 'two', undefined].map((name) => engine.classify({ model: name, texts: ['you are kind'] })),
+    );
     assert.deepEqual(
       answers.map(({ model }) => model.name),
       ['one', 'two', 'two'],
@@ -400,7 +399,7 @@ describe('bundles', () => {
     assert.equal(cuda.engine.ready(), false);
     assert.match(cuda.engine.refused()[0]?.reason ?? '', /onnxruntime cannot load the graph on cuda: /);
     assert.match(cuda.engine.refused()[1]?.reason ?? '', /no graph lists the execution provider cuda/);
-    await assert.rejects(cuda.engine.classify(undefined, ['kind']), hasCode('unknown_model'));
+    await assert.rejects(cuda.engine.classify({ texts: ['kind'] }), hasCode('unknown_model'));
   });
 
   test('a file that changed after it was checked is not loaded by a replacement', async (t) => {
@@ -411,7 +410,7 @@ describe('bundles', () => {
     await writeFile(join(folder, 'model.onnx'), Buffer.concat([graph, Buffer.from('x')]));
     process.kill(watched.pids('inference')[0] as number, 'SIGKILL');
     await until(() => watched.pids('inference').length === 2);
-    for (let i = 0; i < 20; i++) await watched.engine.classify(undefined, ['you are kind']);
+    for (let i = 0; i < 20; i++) await watched.engine.classify({ texts: ['you are kind'] });
   });
 
   test('an unreadable models folder is an error, and no process stays', async () => {
