@@ -13,7 +13,7 @@ import { checkCommand } from './runner/command.ts';
 import { runNodeTests } from './runner/node-tests.ts';
 import { forbidSkips, type Outcome } from './runner/outcome.ts';
 import { runPytest } from './runner/pytest.ts';
-import { PYTHON, preparePython } from './runner/python-environment.ts';
+import { CLIENTS, TRAINING } from './runner/python-environment.ts';
 
 type Group = 'checks' | 'node' | 'python' | 'e2e';
 
@@ -40,18 +40,19 @@ const STEPS: readonly Step[] = [
   { name: 'tests of the checks', group: 'node', run: () => runNodeTests('test/runner', MINUTE) },
   { name: 'unit tests', group: 'node', run: () => runNodeTests('test/unit', 3 * MINUTE) },
   { name: 'API tests', group: 'node', run: () => runNodeTests('test/api', 3 * MINUTE) },
-  { name: 'Python environment', group: 'python', run: preparePython },
+  { name: 'Python environment', group: 'python', run: TRAINING.prepare },
   { name: 'Python style', group: 'python', run: () => ruff('check') },
   { name: 'Python format', group: 'python', run: () => ruff('format', '--check') },
-  { name: 'Python types', group: 'python', run: () => checkCommand(PYTHON, ['-m', 'mypy'], 'training') },
-  { name: 'Python tests', group: 'python', run: () => runPytest(PYTHON, []) },
+  { name: 'Python types', group: 'python', run: () => checkCommand(TRAINING.python, ['-m', 'mypy'], 'training') },
+  { name: 'Python tests', group: 'python', run: () => runPytest(TRAINING.python, []) },
+  { name: 'Python clients', group: 'e2e', run: CLIENTS.prepare },
   { name: 'end-to-end tests', group: 'e2e', run: () => runNodeTests('test/e2e', 12 * MINUTE) },
 ];
 
 /** Also looks at the Python of the end-to-end tests, which has no configuration of its own. */
 function ruff(...command: readonly string[]): Promise<Outcome> {
   const args = ['-m', 'ruff', ...command, '--config', 'pyproject.toml', '.', '../test/e2e'];
-  return checkCommand(PYTHON, args, 'training');
+  return checkCommand(TRAINING.python, args, 'training');
 }
 
 function current(script: string): Promise<Outcome> {

@@ -8,9 +8,10 @@ import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import type { ClassifyResponse } from '../../src/api/classify-response.ts';
+import { TRAINING } from '../runner/python-environment.ts';
 import { startService } from './service.ts';
 
-const PYTHON = fileURLToPath(new URL('../../training/.venv/bin/python', import.meta.url));
+const PYTHON = TRAINING.python;
 const PREDICT = fileURLToPath(new URL('./predict.py', import.meta.url));
 const MISSING = !existsSync(PYTHON) && 'training/.venv is missing; npm test makes it';
 

@@ -1,6 +1,6 @@
 /**
- * The virtual environment of training/: made from hashed locks, and used again while they are unchanged.
- * Everything it holds lies in training/.venv, so removing that folder undoes it.
+ * Virtual environments of Python: made from hashed locks, and used again while they are unchanged.
+ * Everything that one holds lies in the `.venv` beside its lock, so removing that folder undoes it.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -9,14 +9,20 @@ import { join } from 'node:path';
 import { ROOT, runCommand } from './command.ts';
 import { check, type Outcome } from './outcome.ts';
 
-const FOLDER = join(ROOT, 'training/.venv');
-const STAMP = join(FOLDER, 'made-from');
-/** Outside site-packages, where `uv pip sync` would remove it. */
-const TOOLS = join(FOLDER, 'tools');
-const SOURCES = ['requirements.lock', 'requirements-bootstrap.lock', 'pyproject.toml'];
+/** Brings uv, which makes every environment. */
+const BOOTSTRAP = join(ROOT, 'training/requirements-bootstrap.lock');
 
-/** The interpreter of the environment; it exists once `preparePython` has passed. */
-export const PYTHON = join(FOLDER, 'bin/python');
+export interface PythonEnvironment {
+  /** The interpreter of the environment; it exists once `prepare` has passed. */
+  readonly python: string;
+  /** Makes the environment, or finds that it is up to date. */
+  prepare(): Promise<Outcome>;
+}
+
+/** The training package and what its tests need. */
+export const TRAINING = pythonEnvironment('training', { editable: true });
+/** Clients of the protocols that the service speaks. */
+export const CLIENTS = pythonEnvironment('test/clients');
 
 /** The oldest minor version of Python 3 that the training package runs on. */
 const OLDEST_MINOR = 11;
@@ -24,52 +30,72 @@ const CANDIDATES = ['python3', 'python3.14', 'python3.13', 'python3.12', 'python
 
 class StepFailed extends Error {}
 
-/** Makes the environment, or finds that it is up to date. */
-export async function preparePython(): Promise<Outcome> {
-  const wanted = await fingerprint();
-  const present = await readFile(STAMP, 'utf8').catch(() => '');
-  if (present === wanted) return check(true, '');
-  try {
-    await make();
-    await writeFile(STAMP, wanted);
-    return check(true, '');
-  } catch (error) {
-    if (error instanceof StepFailed) return check(false, error.message);
-    throw error;
+/**
+ * @param name of the folder that holds `requirements.lock`, relative to the repository's root
+ * @param editable whether the folder is a package that is installed from where it is
+ */
+function pythonEnvironment(name: string, { editable = false } = {}): PythonEnvironment {
+  const folder = join(ROOT, name);
+  const home = join(folder, '.venv');
+  const python = join(home, 'bin/python');
+  const lock = join(folder, 'requirements.lock');
+  const stamp = join(home, 'made-from');
+  /** Outside site-packages, where `uv pip sync` would remove it. */
+  const tools = join(home, 'tools');
+  const sources = [lock, BOOTSTRAP, ...(editable ? [join(folder, 'pyproject.toml')] : [])];
+
+  async function make(): Promise<void> {
+    await rm(stamp, { force: true });
+    if ((await runCommand(python, ['-c', 'import pip'])).code !== 0) {
+      await step(await findPython(), ['-m', 'venv', '--clear', home]);
+    }
+    await rm(tools, { recursive: true, force: true });
+    await mkdir(tools, { recursive: true });
+    const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-input'];
+    const target = ['--root-user-action=ignore', '--require-hashes', '--target', tools];
+    await step(python, [...pip, ...target, '-r', BOOTSTRAP]);
+    const uv = join(tools, 'bin/uv');
+    await step(uv, ['pip', 'sync', '--quiet', '--require-hashes', '--python', python, lock]);
+    if (!editable) return;
+    await step(uv, [
+      'pip',
+      'install',
+      '--quiet',
+      '--python',
+      python,
+      '--no-deps',
+      '--no-build-isolation',
+      '-e',
+      folder,
+    ]);
   }
+
+  return {
+    python,
+    async prepare() {
+      const wanted = await fingerprint(sources);
+      const present = await readFile(stamp, 'utf8').catch(() => '');
+      if (present === wanted) return check(true, '');
+      try {
+        await make();
+        await writeFile(stamp, wanted);
+        return check(true, '');
+      } catch (error) {
+        if (error instanceof StepFailed) return check(false, error.message);
+        throw error;
+      }
+    },
+  };
 }
 
-async function fingerprint(): Promise<string> {
+async function fingerprint(files: readonly string[]): Promise<string> {
   const hash = createHash('sha256');
-  for (const name of SOURCES) hash.update(await readFile(join(ROOT, 'training', name)));
+  for (const file of files) hash.update(await readFile(file));
   return `${hash.digest('hex')}\n`;
 }
 
-async function make(): Promise<void> {
-  await rm(STAMP, { force: true });
-  if ((await runCommand(PYTHON, ['-c', 'import pip'])).code !== 0) {
-    await step(await findPython(), ['-m', 'venv', '--clear', FOLDER]);
-  }
-  await rm(TOOLS, { recursive: true, force: true });
-  await mkdir(TOOLS, { recursive: true });
-  const pip = [
-    '-m',
-    'pip',
-    'install',
-    '--quiet',
-    '--disable-pip-version-check',
-    '--no-input',
-    '--root-user-action=ignore',
-  ];
-  await step(PYTHON, [...pip, '--require-hashes', '--target', TOOLS, '-r', 'requirements-bootstrap.lock']);
-  const uv = join(TOOLS, 'bin/uv');
-  await step(uv, ['pip', 'sync', '--quiet', '--require-hashes', '--python', PYTHON, 'requirements.lock']);
-  const install = ['pip', 'install', '--quiet', '--python', PYTHON, '--no-deps', '--no-build-isolation', '-e', '.'];
-  await step(uv, install);
-}
-
 async function step(program: string, args: readonly string[]): Promise<void> {
-  const { code, output } = await runCommand(program, args, 'training');
+  const { code, output } = await runCommand(program, args);
   if (code !== 0) throw new StepFailed(`${program} ${args.join(' ')} failed:\n${output}`);
 }
 
