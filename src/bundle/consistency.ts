@@ -63,7 +63,7 @@ const RULES: readonly Rule[] = [
   },
 
   function distribution(m) {
-    const { probabilities, gates, tokens } = m.distribution;
+    const { probabilities, gates, tokens, classes = {}, meanGate } = m.distribution;
     const problems = unknown(Object.keys(probabilities), m.labels).map(
       (label) => `distribution.probabilities names ${label}, which is not in labels`,
     );
@@ -76,6 +76,10 @@ const RULES: readonly Rule[] = [
         problems.push(`distribution.gates ${key(gate)} has quantiles that do not ascend`);
     }
     for (const column of unknown(columns, gates.map(key))) problems.push(`distribution.gates lacks ${column}`);
+    for (const label of unknown([...Object.keys(classes), ...Object.keys(meanGate ?? {})], m.labels))
+      problems.push(`distribution.classes or meanGate names ${label}, which is not in labels`);
+    if (!Object.values(meanGate ?? {}).every(ascending))
+      problems.push('distribution.meanGate has quantiles that do not ascend');
     for (const [name, histogram] of [...Object.entries(probabilities), ['tokens', tokens] as const]) {
       if (histogram.edges.length !== histogram.counts.length + 1)
         problems.push(

@@ -41,6 +41,10 @@ const Threshold = Type.Object(
   closed,
 );
 
+const QuantilesByClass = Type.Record(Type.String(), Type.Array(Type.Number(), { minItems: 101, maxItems: 101 }), {
+  description: 'Percentiles 0 to 100, by true class',
+});
+
 const Histogram = Type.Object(
   {
     edges: Type.Array(Type.Number(), { minItems: 2, description: 'n + 1 edges, ascending' }),
@@ -150,14 +154,20 @@ export const ManifestSchema = Type.Object(
             {
               layer: Type.Integer({ minimum: 0 }),
               module: Type.String({ minLength: 1 }),
-              quantiles: Type.Record(Type.String(), Type.Array(Type.Number(), { minItems: 101, maxItems: 101 }), {
-                description: 'Percentiles 0 to 100, by true class',
-              }),
+              quantiles: QuantilesByClass,
             },
             closed,
           ),
         ),
         tokens: Histogram,
+        classes: Type.Optional(
+          Type.Record(Type.String(), Type.Integer({ minimum: 0 }), { description: 'Number of texts by true class' }),
+        ),
+        meanGate: Type.Optional(
+          Type.Union([QuantilesByClass, Type.Null()], {
+            description: 'The mean over the columns of the graph; null for a method without gates',
+          }),
+        ),
       },
       closed,
     ),

@@ -17,6 +17,7 @@ from dslora.evaluation import (
     is_positive,
     offensive,
 )
+from dslora.export.ranks import live_components
 from dslora.files import write_json
 from dslora.inference import predict, softmax
 from dslora.run import Run, is_own_data
@@ -92,6 +93,7 @@ def calibrate(run: Run, dataset: Dataset) -> Calibration:
             predictions.gates,
             run.classifier.gate_columns(),
             predictions.tokens,
+            kept=[i for i, layer in enumerate(run.classifier.gated_layers()) if live_components(layer).any()],
         ),
     )
     write_json(run.folder / _FILE, asdict(calibration))

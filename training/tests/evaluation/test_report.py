@@ -112,6 +112,15 @@ def test_distribution_is_valid_and_counts_every_post() -> None:
             assert quantiles[0] == pytest.approx(of_class.min(), abs=1e-6)
             assert quantiles[50] == pytest.approx(np.median(of_class), abs=1e-6)
             assert quantiles[100] == pytest.approx(of_class.max(), abs=1e-6)
+    assert sum(built["classes"].values()) == 400
+    for index, label in enumerate(LABELS):
+        median = np.median(GATES[index == TRUTH].mean(axis=1))
+        assert built["meanGate"][label][50] == pytest.approx(median, abs=1e-6)
+
+
+def test_distribution_takes_the_mean_of_the_gates_that_a_bundle_keeps() -> None:
+    built = distribution("development", PROBABILITIES, TRUTH, LABELS, GATES, COLUMNS, TOKENS, kept=[0])
+    assert built["meanGate"] == built["gates"][0]["quantiles"]
 
 
 def test_distribution_of_certain_answers() -> None:
@@ -120,6 +129,7 @@ def test_distribution_of_certain_answers() -> None:
         "development", certain, np.array([0, 1, 1]), ("a", "b"), np.zeros((3, 0)), [], np.array([8, 128, 129])
     )
     assert built["gates"] == []
+    assert built["meanGate"] is None
     counts = built["probabilities"]["b"]["counts"]
     assert (counts[0], counts[-1]) == (1, 2)
     # A bin holds its lower edge: 8 is in the second bin, 128 in the last.

@@ -30,6 +30,7 @@ def distribution(
     gates: Floats,
     columns: Sequence[tuple[int, str]],
     tokens: Integers,
+    kept: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Build the object from predictions on a split.
 
@@ -41,7 +42,10 @@ def distribution(
         gates: [n, modules].
         columns: (layer, module) of each column of the gates.
         tokens: length of each post in tokens, special ones included, [n].
+        kept: columns that a bundle keeps, over which it takes the mean gate; all if absent.
     """
+    served = gates if kept is None else gates[:, list(kept)]
+    mean_gate = served.mean(axis=1, keepdims=True, dtype=np.float64) if served.shape[1] else served
     quantiles = gate_quantiles(gates, labels, len(names)).round(_GATE_DECIMALS)
     return {
         "split": split,
@@ -59,7 +63,17 @@ def distribution(
             for index, (layer, module) in enumerate(columns)
         ],
         "tokens": _histogram(tokens, _token_edges(int(tokens.max()))),
+        "classes": {name: int((labels == index).sum()) for index, name in enumerate(names)},
+        "meanGate": _of_one(mean_gate, labels, names),
     }
+
+
+def _of_one(column: Floats, labels: Integers, names: Sequence[str]) -> dict[str, list[float]] | None:
+    """Percentiles by class of a single column, [n, 1]; None where there is none."""
+    if column.shape[1] == 0:
+        return None
+    quantiles = gate_quantiles(column, labels, len(names)).round(_GATE_DECIMALS)
+    return dict(zip(names, quantiles[0].tolist(), strict=True))
 
 
 def _token_edges(longest: int) -> NDArray[np.int64]:

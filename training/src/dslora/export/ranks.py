@@ -98,10 +98,17 @@ def _check_finite(classifier: Classifier) -> None:
             )
 
 
+def live_components(layer: LoraLinear) -> Tensor:
+    """Which rank components of a module can add something, [r]; one without any is dropped from a bundle."""
+    a, b = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+    alive: Tensor = (a != 0).any(dim=1) & (b != 0).any(dim=0)
+    return alive
+
+
 def _drop_dead_components(layer: LoraLinear) -> int:
     """Keeps the rank components that can add something. Returns how many."""
     a, b = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
-    alive = (a != 0).any(dim=1) & (b != 0).any(dim=0)
+    alive = live_components(layer)
     count = int(alive.sum())
     if 0 < count < len(alive):
         # The factor alpha / r stays that of training: it belongs to the trained values, not to the rank left.
