@@ -20,6 +20,11 @@ const engine: Engine = {
   refused: () => [],
   defaultModel: () => undefined,
   find: () => undefined,
+  aliases: () => new Map(),
+  repository: () => [],
+  reload: () => Promise.reject(new Error('no model')),
+  load: () => Promise.reject(new Error('no model')),
+  unload: () => Promise.reject(new Error('no model')),
   ready: () => false,
   classify: () => Promise.reject(new Error('no model')),
   classifyEach: () => Promise.reject(new Error('no model')),
@@ -32,7 +37,8 @@ const app = await buildApp({
   lifecycle: createLifecycle(),
   logger: createLogger('silent'),
   metrics: createMetrics({ process: false }),
-  config: loadConfig({}),
+  // Routes that need a key exist only where one is set.
+  config: loadConfig({ ADMIN_KEY: 'for-the-document' }),
   version,
 });
 await app.ready();

@@ -87,6 +87,11 @@ export const PROBLEMS = {
     title: 'Nothing is at this path',
     remedy: 'See `/docs` for the paths there are.',
   },
+  unknown_bundle: {
+    status: 404,
+    title: 'MODELS_DIR has no bundle in a folder of that name',
+    remedy: 'Take a folder from `GET /admin/bundles`.',
+  },
   method_not_allowed: {
     status: 405,
     title: 'This path does not take this method',
@@ -96,6 +101,11 @@ export const PROBLEMS = {
     status: 408,
     title: 'The request took too long to arrive',
     remedy: 'Send it again, or raise REQUEST_TIMEOUT_MS.',
+  },
+  model_needed: {
+    status: 409,
+    title: 'The model cannot be unloaded, because something needs it',
+    remedy: 'Change the setting that `detail` names, or load what is to take its place first.',
   },
   body_too_large: {
     status: 413,
@@ -116,6 +126,11 @@ export const PROBLEMS = {
     status: 422,
     title: 'A text is not valid Unicode',
     remedy: 'Remove lone surrogates; they often come from a text that was cut within an emoji.',
+  },
+  bundle_refused: {
+    status: 422,
+    title: 'The bundle is not fit to be served',
+    remedy: 'Repair what `detail` names. What the folder served before goes on serving.',
   },
   overloaded: {
     status: 429,

@@ -131,6 +131,14 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     refused: models.refused,
     defaultModel: () => models.find(undefined)?.served,
     find: (reference) => models.find(reference)?.served,
+    aliases: () => new Map(),
+    repository: () => [
+      ...models.list().map(({ folder, name, version }) => ({ folder, name, version, state: 'ready' as const })),
+      ...models.refused().map((refused) => ({ ...refused, state: 'unavailable' as const })),
+    ],
+    reload: () => Promise.reject(new Error('not while serving')),
+    load: () => Promise.reject(new Error('not while serving')),
+    unload: () => Promise.reject(new Error('not while serving')),
     ready: () => closing === undefined && models.list().length > 0 && tokenizers.running && pool.running,
     classifyEach,
     async classify(request) {

@@ -79,6 +79,8 @@ async function bringUp(bundle: Bundle, means: ModelMeans): Promise<Model | Refus
       served: {
         name: manifest.name,
         version: manifest.version,
+        folder: basename(bundle.folder),
+        digest: '',
         manifest,
         graph: basename(choice.graph.path),
         executionProvider: choice.executionProvider,

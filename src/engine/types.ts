@@ -39,10 +39,36 @@ export class EngineError extends Error {
   }
 }
 
+/** Why what is served cannot be changed as asked. */
+export type ModelChangeErrorCode =
+  /** MODELS_DIR has no folder of that name that holds a bundle. */
+  | 'unknown_bundle'
+  /** No served model has that name, alias or version. */
+  | 'unknown_model'
+  /** The model cannot be unloaded: a setting names it, or it is the last one. */
+  | 'model_needed'
+  /** The engine is closing. */
+  | 'shutting_down';
+
+/** Its message holds no text of a user and may be shown to whoever administrates the service. */
+export class ModelChangeError extends Error {
+  override readonly name = 'ModelChangeError';
+  readonly code: ModelChangeErrorCode;
+
+  constructor(code: ModelChangeErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
 /** A bundle that passed every check and is being served. */
 export interface ServedModel {
   readonly name: string;
   readonly version: string;
+  /** Folder in MODELS_DIR. */
+  readonly folder: string;
+  /** First 12 hexadecimal digits of the SHA-256 of `manifest.json`, which states the checksum of every other file. */
+  readonly digest: string;
   readonly manifest: Manifest;
   /** File name of the graph that runs, and the provider that really runs it. */
   readonly graph: string;
@@ -53,6 +79,41 @@ export interface ServedModel {
 export interface RefusedBundle {
   readonly folder: string;
   readonly reason: string;
+}
+
+/** A folder in MODELS_DIR that holds a bundle, served or not. */
+export interface RepositoryEntry {
+  readonly folder: string;
+  /** Absent when its manifest could not be read. */
+  readonly name?: string | undefined;
+  readonly version?: string | undefined;
+  readonly state: 'ready' | 'unavailable';
+  /** Why it is unavailable: refused, or unloaded by request. With `ready`: why its present content is not what serves. */
+  readonly reason?: string | undefined;
+}
+
+/** What became of one bundle when what is served was to change. */
+export interface BundleOutcome {
+  readonly folder: string;
+  /** Absent when its manifest could not be read. */
+  readonly name?: string | undefined;
+  readonly version?: string | undefined;
+  /**
+   * - `loaded`: serves from now on, in place of an earlier content of the folder if there was one
+   * - `unchanged`: was as it should be
+   * - `unloaded`: serves no more
+   * - `kept`: should be unloaded and is not, because something needs it
+   * - `refused`: is not served; what the folder served before goes on serving
+   */
+  readonly outcome: 'loaded' | 'unchanged' | 'unloaded' | 'kept' | 'refused';
+  /** With `refused` and `kept`. Holds no text of a user. */
+  readonly reason?: string | undefined;
+}
+
+export interface ReloadReport {
+  /** One for each folder that holds or held a bundle, in order of folder. */
+  readonly bundles: readonly BundleOutcome[];
+  readonly seconds: number;
 }
 
 export interface WindowResult {
@@ -110,6 +171,34 @@ export interface EngineObserver {
   /** A child process was started or replaced. */
   workerStarted?(event: { role: string; pid: number | undefined }): void;
   workerExited(event: { role: string; code: number | null; signal: string | null; expected: boolean }): void;
+  /** A bundle was loaded, refused, unloaded or kept; also at start. */
+  bundle?(event: BundleOutcome): void;
+  /** What is served was brought up to date, in so many seconds; also when nothing changed. */
+  reloaded?(event: ReloadReport): void;
+  /** A text was, or was not, classified by a second model too. */
+  shadowed?(event: ShadowEvent): void;
+}
+
+/** One text of the traffic of `model` that was meant for `shadow` as well. */
+export interface ShadowEvent {
+  readonly model: ServedModel;
+  readonly shadow: ServedModel;
+  /** `dropped`: other work waited. `failed`: the shadow had no answer. */
+  readonly outcome: 'compared' | 'dropped' | 'failed';
+  /** Where the answers were compared. */
+  readonly divergence?: Divergence | undefined;
+}
+
+/** How far two answers to one text are apart. */
+export interface Divergence {
+  /** The most probable classes differ; undefined when the two models have other labels. */
+  readonly labelFlip: boolean | undefined;
+  /** One would be flagged at its own balanced threshold, and the other not. */
+  readonly flagFlip: boolean;
+  /** Mean absolute difference over the labels; undefined when the two models have other labels. */
+  readonly probabilities: number | undefined;
+  /** Mean absolute difference over the gate columns; undefined when the two models have other columns, or none. */
+  readonly gates: number | undefined;
 }
 
 export interface Engine {
@@ -118,8 +207,35 @@ export interface Engine {
   refused(): readonly RefusedBundle[];
   /** The model that answers when a request names none; undefined when none is served. */
   defaultModel(): ServedModel | undefined;
-  /** The model that a reference means: name (its newest version), alias or `name@version`; the default if absent. */
+  /**
+   * The model that a reference means: an alias, `name@version`, or a name (its newest version by `createdAt`), looked up
+   * in this order; the default if absent.
+   */
   find(reference: string | undefined): ServedModel | undefined;
+  /** What each alias means. */
+  aliases(): ReadonlyMap<string, ServedModel>;
+  /** Every folder of MODELS_DIR that holds a bundle, as last looked at, in order of folder. */
+  repository(): readonly RepositoryEntry[];
+  /**
+   * Makes what is served equal to what MODELS_DIR holds, while serving: new and changed bundles are checked, tried and
+   * warmed and then switched to; those that are gone are unloaded. Folders unloaded by request stay unloaded.
+   *
+   * @throws Error when MODELS_DIR cannot be read; ModelChangeError `shutting_down`
+   */
+  reload(): Promise<ReloadReport>;
+  /**
+   * Loads one folder, also one that was unloaded by request; a bad bundle is an outcome, not an error.
+   *
+   * @param folder name as `repository` has it
+   * @throws ModelChangeError `unknown_bundle`, `shutting_down`
+   */
+  load(folder: string): Promise<BundleOutcome>;
+  /**
+   * Stops serving one model; what is in hand is answered first. It stays unloaded until it is loaded by request.
+   *
+   * @throws ModelChangeError `unknown_model`, `model_needed`, `shutting_down`
+   */
+  unload(reference: string): Promise<BundleOutcome>;
   /** True while at least one model is served and its workers run. */
   ready(): boolean;
   /**

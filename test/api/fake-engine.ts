@@ -5,6 +5,7 @@ import {
   type Engine,
   EngineError,
   type EngineErrorCode,
+  ModelChangeError,
   type ServedModel,
   type WindowResult,
 } from '../../src/engine/types.ts';
@@ -80,7 +81,16 @@ function manifest(name: string, overrides: Partial<Manifest> = {}): Manifest {
 
 function served(name: string, overrides?: Partial<Manifest>): ServedModel {
   const own = manifest(name, overrides);
-  return { name, version: own.version, manifest: own, graph: 'model.onnx', executionProvider: 'cpu' };
+  const digest = '0123456789ab';
+  return {
+    name,
+    version: own.version,
+    folder: name,
+    digest,
+    manifest: own,
+    graph: 'model.onnx',
+    executionProvider: 'cpu',
+  };
 }
 
 /** With gates in two layers; the default. */
@@ -108,9 +118,16 @@ export function engineError(code: EngineErrorCode, index?: number): EngineError 
   return new EngineError(code, 'a message that stays inside', index === undefined ? {} : { index });
 }
 
-/** A text with "rude" in it is offensive; a text longer than 40 characters takes two windows. */
+const BROKEN = { folder: 'broken', reason: 'model.onnx has another checksum' };
+
+/**
+ * A text with "rude" in it is offensive; a text longer than 40 characters takes two windows. `stable` is an alias of the
+ * default model, which cannot be unloaded; the folder `broken` is refused.
+ */
 export function createFakeEngine(): FakeEngine {
+  const folders = [GATED, PLAIN];
   const models = [GATED, PLAIN];
+  const aliases = new Map([['stable', GATED]]);
   const aborted = Promise.withResolvers<void>();
   const engine: FakeEngine = {
     failure: undefined,
@@ -119,10 +136,43 @@ export function createFakeEngine(): FakeEngine {
     seen: [],
     aborted: aborted.promise,
     models: () => models,
-    refused: () => [{ folder: 'broken', reason: 'model.onnx has another checksum' }],
+    refused: () => [BROKEN],
     defaultModel: () => GATED,
     ready: () => engine.healthy,
-    find: (reference) => (reference === undefined ? GATED : models.find(({ name }) => name === reference)),
+    find: (reference = GATED.name) =>
+      aliases.get(reference) ??
+      models.find(({ name, version }) => name === reference || `${name}@${version}` === reference),
+    aliases: () => aliases,
+    repository: () => [
+      { ...BROKEN, state: 'unavailable' },
+      ...folders.map((model) =>
+        models.includes(model)
+          ? { ...identity(model), state: 'ready' as const }
+          : { ...identity(model), state: 'unavailable' as const, reason: 'unloaded by request' },
+      ),
+    ],
+    reload: async () => ({
+      bundles: [
+        { ...BROKEN, outcome: 'refused' },
+        ...models.map((model) => ({ ...identity(model), outcome: 'unchanged' as const })),
+      ],
+      seconds: 0.25,
+    }),
+    async load(folder) {
+      if (folder === BROKEN.folder) return { ...BROKEN, outcome: 'refused' };
+      const model = folders.find((own) => own.folder === folder);
+      if (model === undefined) throw new ModelChangeError('unknown_bundle', 'No folder of that name holds a bundle');
+      if (models.includes(model)) return { ...identity(model), outcome: 'unchanged' };
+      models.push(model);
+      return { ...identity(model), outcome: 'loaded' };
+    },
+    async unload(reference) {
+      const model = engine.find(reference);
+      if (model === undefined) throw new ModelChangeError('unknown_model', 'No such model is served');
+      if (model === GATED) throw new ModelChangeError('model_needed', 'the alias stable means it');
+      models.splice(models.indexOf(model), 1);
+      return { ...identity(model), outcome: 'unloaded' };
+    },
     async classifyEach({ model: reference, texts, signal }) {
       signal?.addEventListener('abort', () => aborted.resolve());
       engine.seen.push({ model: reference, texts });
@@ -146,6 +196,10 @@ export function createFakeEngine(): FakeEngine {
     close: async () => {},
   };
   return engine;
+}
+
+function identity({ folder, name, version }: ServedModel) {
+  return { folder, name, version };
 }
 
 function answer(model: ServedModel, texts: readonly string[]): Classification {
