@@ -1,9 +1,18 @@
 /** The body of `POST /classify`. */
 import { type Static, Type } from 'typebox';
 
+import { DEFAULT_POLICY, USES } from '../moderation/policy.ts';
+
 export const GATE_VIEWS = ['layers', 'mean', 'none'] as const;
-export const USES = ['balanced', 'high-precision', 'high-recall'] as const;
-export const DEFAULTS = { gates: 'layers', threshold: 'balanced', windows: false } as const;
+export const ON_ERROR = ['request', 'item'] as const;
+export const PRIORITIES = ['interactive', 'bulk'] as const;
+export const DEFAULTS = {
+  gates: 'layers',
+  threshold: 'balanced',
+  windows: false,
+  onError: 'request',
+  priority: 'interactive',
+} as const;
 
 export interface TextLimits {
   /** Most texts in one request. */
@@ -37,8 +46,27 @@ export function classifyRequestSchema({ maxTexts, maxTextChars }: TextLimits) {
           description: 'A text is flagged from this `offensive` on; a number, or a use for which the model brings one',
         }),
       ),
+      policy: Type.Optional(
+        Type.String({
+          default: DEFAULT_POLICY.name,
+          description: 'Name of the policy that makes `decision`; one that names its models excludes `model`',
+        }),
+      ),
       windows: Type.Optional(
         Type.Boolean({ default: DEFAULTS.windows, description: 'Whether the answer holds each window of a long text' }),
+      ),
+      onError: Type.Optional(
+        Type.Enum([...ON_ERROR], {
+          default: DEFAULTS.onError,
+          description:
+            'What a text without an answer costs: the whole request, or only itself (`item`: its result holds an `error`)',
+        }),
+      ),
+      priority: Type.Optional(
+        Type.Enum([...PRIORITIES], {
+          default: DEFAULTS.priority,
+          description: 'Bulk texts run while no interactive ones wait, and may wait as long as the request may take',
+        }),
       ),
     },
     {

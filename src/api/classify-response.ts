@@ -2,8 +2,17 @@
 import { type Static, Type } from 'typebox';
 
 import type { Manifest } from '../bundle/manifest.ts';
-import type { Classification, ServedModel, TextResult, WindowResult } from '../engine/types.ts';
+import {
+  type Classification,
+  EngineError,
+  type ServedModel,
+  type TextOutcome,
+  type WindowResult,
+} from '../engine/types.ts';
 import { type ClassifyRequest, DEFAULTS } from './classify-request.ts';
+import { engineProblem } from './engine-problem.ts';
+import { refer } from './named-schema.ts';
+import { ProblemSchema, problemDocument } from './problems.ts';
 
 const closed = { additionalProperties: false };
 const Share = Type.Number({ minimum: 0, maximum: 1 });
@@ -35,27 +44,31 @@ const scores = {
   tokens: Type.Integer({ minimum: 1, description: 'Each token once, special tokens included' }),
 };
 
+const Result = Type.Object(
+  {
+    ...scores,
+    flagged: Type.Boolean({ description: '`offensive` ≥ `threshold`' }),
+    windows: Type.Integer({
+      minimum: 1,
+      description: 'A text longer than the model reads is classified in overlapping windows; how many it took',
+    }),
+    windowResults: Type.Optional(
+      Type.Array(Type.Object(scores, closed), { description: 'With `windows: true`: each window in order' }),
+    ),
+  },
+  closed,
+);
+
+const FailedItem = Type.Object(
+  { error: refer(ProblemSchema) },
+  { ...closed, description: 'With `onError: "item"`: why this text has no answer' },
+);
+
 export const ClassifyResponseSchema = Type.Object(
   {
     model: Type.Object({ name: Type.String(), version: Type.String() }, closed),
     threshold: Type.Number({ minimum: 0, maximum: 1, description: 'What `flagged` was decided with' }),
-    results: Type.Array(
-      Type.Object(
-        {
-          ...scores,
-          flagged: Type.Boolean({ description: '`offensive` ≥ `threshold`' }),
-          windows: Type.Integer({
-            minimum: 1,
-            description: 'A text longer than the model reads is classified in overlapping windows; how many it took',
-          }),
-          windowResults: Type.Optional(
-            Type.Array(Type.Object(scores, closed), { description: 'With `windows: true`: each window in order' }),
-          ),
-        },
-        closed,
-      ),
-      { description: 'One a text, in order' },
-    ),
+    results: Type.Array(Type.Union([Result, FailedItem]), { description: 'One a text, in order' }),
     timing: Type.Object(
       { queueMs: Milliseconds, tokenizeMs: Milliseconds, inferenceMs: Milliseconds },
       { ...closed, description: 'Longest wait, and the shares of the work on all batches that held a part of it' },
@@ -87,27 +100,38 @@ export const ClassifyResponseSchema = Type.Object(
 );
 
 export type ClassifyResponse = Static<typeof ClassifyResponseSchema>;
-type Scores = Omit<ClassifyResponse['results'][number], 'flagged' | 'windows' | 'windowResults'>;
+/** Of one text. */
+export type ClassifyResult = Static<typeof Result>;
+/** An answer to a request without `onError: "item"`. */
+export type WholeResponse = Omit<ClassifyResponse, 'results'> & { readonly results: readonly ClassifyResult[] };
+type FailedResult = Static<typeof FailedItem>;
+type Scores = Omit<ClassifyResult, 'flagged' | 'windows' | 'windowResults'>;
 type GateView = NonNullable<ClassifyRequest['gates']>;
 
-/** @param options of the request; what it leaves out takes its default */
+/**
+ * @param options of the request; what it leaves out takes its default
+ * @param pointTo the JSON Pointer of the text with that index
+ */
 export function classifyResponse(
-  { model, results, timing }: Classification,
+  { model, results, timing }: Classification<TextOutcome>,
   options: Pick<ClassifyRequest, 'gates' | 'threshold' | 'windows'>,
+  pointTo: (index: number) => string,
 ): ClassifyResponse {
   const threshold = thresholdValue(model.manifest, options.threshold ?? DEFAULTS.threshold);
-  const score = createScorer(model.manifest, options.gates ?? DEFAULTS.gates);
+  const layout = layoutOf(model.manifest);
+  const view = options.gates ?? DEFAULTS.gates;
   return {
     model: { name: model.name, version: model.version },
     threshold,
     results: results.map((result) => {
-      const scored = score(result);
+      if (result instanceof EngineError) return failedItem(result, pointTo);
+      const scored = score(layout, result, view);
       return {
         ...scored,
         // Decided on the number that the answer shows, so that a reader can check it.
         flagged: scored.offensive >= threshold,
         windows: result.windows.length,
-        ...(options.windows ? { windowResults: result.windows.map(score) } : {}),
+        ...(options.windows ? { windowResults: result.windows.map((window) => score(layout, window, view)) } : {}),
       };
     }),
     timing: {
@@ -119,63 +143,89 @@ export function classifyResponse(
 }
 
 /** The mean gate of each adapted layer of one result, over the layer's modules. */
-export function layerMeans(model: ServedModel, result: TextResult): ReadonlyMap<number, number> {
-  const columns = Map.groupBy(model.manifest.gates.keys(), (column) => layerOf(model.manifest, column));
-  return new Map(
-    [...columns].map(([layer, indices]) => [layer, mean(indices.map((index) => at(result.gates, index)))]),
-  );
+export function layerMeans({ manifest }: ServedModel, { gates }: WindowResult): [layer: number, mean: number][] {
+  return layoutOf(manifest).layers.map(({ layer, modules }) => {
+    let sum = 0;
+    for (const { column } of modules) sum += at(gates, column);
+    return [layer, sum / modules.length];
+  });
+}
+
+function failedItem(error: EngineError, pointTo: (index: number) => string): FailedResult {
+  return { error: problemDocument(engineProblem(error, pointTo)) };
 }
 
 function thresholdValue(manifest: Manifest, threshold: NonNullable<ClassifyRequest['threshold']>): number {
   return typeof threshold === 'number' ? threshold : manifest.thresholds[threshold].value;
 }
 
-function createScorer(manifest: Manifest, view: GateView): (result: WindowResult) => Scores {
-  const { labels, positiveLabels } = manifest;
-  return ({ probabilities, gates, tokens }) => {
-    const best = probabilities.indexOf(Math.max(...probabilities));
-    const offensive = labels.reduce(
-      (sum, label, index) => (positiveLabels.includes(label) ? sum + at(probabilities, index) : sum),
-      0,
-    );
-    return {
-      label: labels[best] as string,
-      score: round(at(probabilities, best)),
-      offensive: round(Math.min(offensive, 1)),
-      probabilities: Object.fromEntries(labels.map((label, index) => [label, round(at(probabilities, index))])),
-      ...(view === 'none' ? {} : { gates: gateView(manifest, gates, view) }),
-      tokens,
-    };
+/** Where a model's columns go in an answer. */
+interface Layout {
+  readonly labels: readonly { readonly label: string; readonly offensive: boolean }[];
+  /** Ascending. */
+  readonly layers: readonly {
+    readonly layer: number;
+    readonly modules: readonly { readonly module: string; readonly column: number }[];
+  }[];
+}
+
+/** Worked out once a model: an answer is made for every text. */
+const layouts = new WeakMap<Manifest, Layout>();
+
+function layoutOf(manifest: Manifest): Layout {
+  const known = layouts.get(manifest);
+  if (known !== undefined) return known;
+  const columns = manifest.gates.map(({ layer, module }, column) => ({ layer, module, column }));
+  const layout = {
+    labels: manifest.labels.map((label) => ({ label, offensive: manifest.positiveLabels.includes(label) })),
+    layers: [...Map.groupBy(columns, ({ layer }) => layer)]
+      .map(([layer, modules]) => ({ layer, modules }))
+      .sort((one, other) => one.layer - other.layer),
   };
+  layouts.set(manifest, layout);
+  return layout;
 }
 
-function gateView(manifest: Manifest, gates: readonly number[], view: GateView): Static<typeof Gates> | null {
-  if (gates.length === 0) return null;
-  const overall = { mean: round(mean(gates)) };
-  return view === 'mean' ? overall : { ...overall, layers: byLayer(manifest, gates) };
-}
-
-function byLayer(manifest: Manifest, gates: readonly number[]) {
-  const layers = new Map<number, { layer: number; [module: string]: number }>();
-  for (const [column, { layer, module }] of manifest.gates.entries()) {
-    const entry = layers.get(layer) ?? { layer };
-    entry[module] = round(at(gates, column));
-    layers.set(layer, entry);
+function score({ labels, layers }: Layout, { probabilities, gates, tokens }: WindowResult, view: GateView): Scores {
+  const byLabel: Record<string, number> = {};
+  let best = 0;
+  let offensive = 0;
+  for (const [column, entry] of labels.entries()) {
+    const probability = at(probabilities, column);
+    byLabel[entry.label] = round(probability);
+    if (probability > at(probabilities, best)) best = column;
+    if (entry.offensive) offensive += probability;
   }
-  return [...layers.values()].sort((one, other) => one.layer - other.layer);
+  const scores = {
+    label: (labels[best] as Layout['labels'][number]).label,
+    score: round(at(probabilities, best)),
+    offensive: round(Math.min(offensive, 1)),
+    probabilities: byLabel,
+  };
+  return view === 'none' ? { ...scores, tokens } : { ...scores, gates: gateView(layers, gates, view), tokens };
 }
 
-function layerOf(manifest: Manifest, column: number): number {
-  return (manifest.gates[column] as Manifest['gates'][number]).layer;
+function gateView(
+  layers: Layout['layers'],
+  gates: readonly number[],
+  view: 'layers' | 'mean',
+): Static<typeof Gates> | null {
+  if (gates.length === 0) return null;
+  const mean = round(gates.reduce((sum, gate) => sum + gate, 0) / gates.length);
+  if (view === 'mean') return { mean };
+  return {
+    mean,
+    layers: layers.map(({ layer, modules }) => {
+      const entry: Record<string, number> = { layer };
+      for (const { module, column } of modules) entry[module] = round(at(gates, column));
+      return entry;
+    }),
+  };
 }
 
 /** The engine promises as many values as the manifest names columns. */
 function at(values: readonly number[], index: number): number {
   return values[index] as number;
-}
-
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 /** Six decimals: graphs are exact to about 1e-4 to 1e-6, and more digits would only look like knowledge. */

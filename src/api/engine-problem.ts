@@ -8,10 +8,13 @@ export function retryAfter(error: EngineError): string {
 }
 
 /**
+ * The engine's message stays behind: what a detail may say is the API's promise.
+ *
  * @param pointTo the JSON Pointer of the text with that index
- * @returns a Problem for an EngineError, any other error as it is. The engine's message stays behind: what a detail
- *   may say is the API's promise.
+ * @returns a Problem for an EngineError, any other error as it is
  */
+export function engineProblem(error: EngineError, pointTo: (index: number) => string): Problem;
+export function engineProblem(error: unknown, pointTo: (index: number) => string): unknown;
 export function engineProblem(error: unknown, pointTo: (index: number) => string): unknown {
   if (!(error instanceof EngineError)) return error;
   return new Problem(error.code, {

@@ -72,10 +72,30 @@ export const PROBLEMS = {
     title: 'An option has a value that it cannot take',
     remedy: 'Send one of the values that `detail` names.',
   },
+  invalid_header: {
+    status: 400,
+    title: 'A header has a value that it cannot take',
+    remedy: 'Send what `detail` says, or leave the header out.',
+  },
   unauthorized: {
     status: 401,
     title: 'The key is missing or wrong',
     remedy: 'Send `Authorization: Bearer <key>` or `X-API-Key: <key>` with a key that may do this.',
+  },
+  model_and_policy: {
+    status: 400,
+    title: 'Both `model` and a `policy` that names its models are given',
+    remedy: 'Leave out `model`, or take a policy without models of its own.',
+  },
+  unknown_policy: {
+    status: 404,
+    title: 'No policy has that name',
+    remedy: 'Take a name from `GET /policies`.',
+  },
+  policy_unfit: {
+    status: 409,
+    title: 'The policy asks for what its model does not have',
+    remedy: 'Take another model or policy, or correct the file of the policy.',
   },
   unknown_model: {
     status: 404,

@@ -1,8 +1,10 @@
 /** What to say of a body or query that does not fit its schema. */
 import type { FastifySchemaValidationError } from 'fastify/types/schema.js';
 
-import { GATE_VIEWS, USES } from './classify-request.ts';
+import { USES } from '../moderation/policy.ts';
+import { GATE_VIEWS, ON_ERROR, PRIORITIES } from './classify-request.ts';
 import { Problem, type ProblemCode } from './problems.ts';
+import { TIMEOUT_ACCEPTS, TIMEOUT_HEADER } from './request-timeout.ts';
 
 /** Where a name has this form it is a name and not a text that slipped into its place, so it may be repeated. */
 const NAME = /^[A-Za-z_][A-Za-z0-9_-]{0,39}$/;
@@ -12,7 +14,13 @@ const OPTION_VALUES: Readonly<Record<string, string>> = {
   gates: `\`gates\` must be one of ${GATE_VIEWS.join(', ')}.`,
   threshold: `\`threshold\` must be a number from 0 to 1 or one of ${USES.join(', ')}.`,
   windows: '`windows` must be true or false.',
+  policy: '`policy` must be a string.',
+  onError: `\`onError\` must be one of ${ON_ERROR.join(', ')}.`,
+  priority: `\`priority\` must be one of ${PRIORITIES.join(', ')}.`,
 };
+
+/** What a header must be, where a route's schema asks for it. */
+const HEADER_VALUES: Readonly<Record<string, string>> = { [TIMEOUT_HEADER]: TIMEOUT_ACCEPTS };
 
 const LIMITS: Readonly<Record<string, ProblemCode>> = {
   minItems: 'no_texts',
@@ -20,10 +28,18 @@ const LIMITS: Readonly<Record<string, ProblemCode>> = {
   maxLength: 'text_too_long',
 };
 
-/** The problem that a body or query has, from what the JSON Schema validator found. */
-export function validationProblem(errors: readonly FastifySchemaValidationError[]): Problem {
+/**
+ * The problem that a request has, from what the JSON Schema validator found.
+ *
+ * @param part of the request: `body`, `querystring`, `headers`
+ */
+export function validationProblem(errors: readonly FastifySchemaValidationError[], part: string): Problem {
   // The errors of the branches of an `anyOf` or `oneOf` come before the error that sums them up.
   const { keyword, instancePath: pointer, params } = errors.at(-1) as FastifySchemaValidationError;
+  if (part === 'headers') {
+    const accepts = HEADER_VALUES[pointer.slice(1)];
+    return new Problem('invalid_header', accepts === undefined ? {} : { detail: accepts });
+  }
   if (keyword === 'additionalProperties') return unknownOption(String(params.additionalProperty));
   if (errors.some((error) => error.keyword === 'type' && error.instancePath === '')) return new Problem('invalid_body');
   if (keyword === 'oneOf') return new Problem(params.passingSchemas ? 'text_and_texts' : 'missing_text');

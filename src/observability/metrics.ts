@@ -12,7 +12,7 @@ export interface Metrics {
   readonly observer: EngineObserver;
   requested(route: string, status: number, seconds: number): void;
   /** @param layerMeans the mean gate of each adapted layer */
-  classified(model: string, label: string, layerMeans: ReadonlyMap<number, number>): void;
+  classified(model: string, label: string, layerMeans: Iterable<readonly [layer: number, mean: number]>): void;
   /** From now on says which models this engine serves. */
   watch(engine: Engine): void;
   expose(): Promise<string>;

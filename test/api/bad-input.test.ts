@@ -76,6 +76,29 @@ const CASES: Readonly<Record<string, Case>> = {
   'an unknown option': { body: { text: MARK, verbose: true }, code: 'unknown_option', says: '`verbose`' },
   'an option that is not built yet': { body: { text: MARK, explain: true }, code: 'unknown_option', says: '`explain`' },
   'a text in place of an option': { body: { text: 'a', [`${MARK} is a text`]: 1 }, code: 'unknown_option' },
+  'an error policy that there is not': {
+    body: { text: MARK, onError: 'skip' },
+    code: 'invalid_option',
+    pointer: '/onError',
+    says: 'request, item',
+  },
+  'a priority that there is not': {
+    body: { text: MARK, priority: 1 },
+    code: 'invalid_option',
+    pointer: '/priority',
+    says: 'interactive, bulk',
+  },
+  ...Object.fromEntries(
+    ['0', '-5', '1.5', '800ms', '1e3', '', '10000000'].map((value) => [
+      `a timeout of "${value}"`,
+      {
+        body: { text: MARK },
+        headers: { 'x-request-timeout-ms': value },
+        code: 'invalid_header',
+        says: '1 to 9999999',
+      },
+    ]),
+  ),
   'an option in another case': { body: { text: MARK, Gates: 'mean' }, code: 'unknown_option', says: '`Gates`' },
   'a key of every object': { body: '{"text":"a","__proto__":{"gates":"x"}}', code: 'unknown_option' },
   'an unknown value of gates': { body: { text: MARK, gates: 'all' }, code: 'invalid_option', pointer: '/gates' },

@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
-import type { ClassifyResponse } from '../../src/api/classify-response.ts';
+import type { ClassifyResponse, WholeResponse } from '../../src/api/classify-response.ts';
 import { buildTestApp } from './build-test-app.ts';
 import { assertDocumented, openapi, violations } from './documented.ts';
+import { engineError } from './fake-engine.ts';
 
-async function classify(body: object): Promise<ClassifyResponse> {
+async function classify(body: object): Promise<WholeResponse> {
   const { classify } = await buildTestApp();
   const answer = await classify(body);
   assert.equal(answer.statusCode, 200, answer.body);
-  return assertDocumented(answer, 'POST', '/classify') as ClassifyResponse;
+  return assertDocumented(answer, 'POST', '/classify') as WholeResponse;
 }
 
 async function classifyOne(body: object) {
@@ -96,6 +97,45 @@ describe('POST /classify', () => {
         ['NOT', 3],
       ],
     );
+  });
+
+  it('lets a text fail alone when asked, in its place, and counts the others', async () => {
+    const { classify, engine, metrics } = await buildTestApp();
+    engine.failure = engineError('invalid_unicode', 1);
+    const answer = await classify({ texts: ['rude', 'bad', 'kind'], onError: 'item' });
+    assert.equal(answer.statusCode, 200);
+    const { results } = assertDocumented(answer, 'POST', '/classify') as ClassifyResponse;
+    assert.deepEqual(
+      results.map((result) => ('error' in result ? result.error.code : result.label)),
+      ['OFF', 'invalid_unicode', 'NOT'],
+    );
+    assert.deepEqual(results[1], {
+      error: {
+        type: 'urn:ds-lora:problem:invalid_unicode',
+        title: 'A text is not valid Unicode',
+        status: 422,
+        code: 'invalid_unicode',
+        pointer: '/texts/1',
+        remedy: 'Remove lone surrogates; they often come from a text that was cut within an emoji.',
+      },
+    });
+    assert.match(await metrics.expose(), /dslora_predictions_total\{model="gated",label="OFF"\} 1/);
+    assert.equal((await classify({ texts: ['rude', 'bad', 'kind'], onError: 'request' })).statusCode, 422);
+  });
+
+  it('answers errors of the whole request as such, also when texts fail alone', async () => {
+    const { classify } = await buildTestApp();
+    assert.equal((await classify({ texts: ['kind'], model: 'nobody', onError: 'item' })).statusCode, 404);
+  });
+
+  it('hands on how long the client waits and how urgent it is', async () => {
+    const { classify, engine } = await buildTestApp();
+    await classify({ text: 'kind', priority: 'bulk' }, { 'x-request-timeout-ms': '800' });
+    await classify({ text: 'kind' });
+    assert.deepEqual(engine.asked, [
+      { timeoutMs: 800, priority: 'bulk' },
+      { timeoutMs: undefined, priority: undefined },
+    ]);
   });
 
   it('hands the texts to the engine as they are', async () => {

@@ -6,6 +6,7 @@ import {
   EngineError,
   type EngineErrorCode,
   ModelChangeError,
+  type Priority,
   type ServedModel,
   type WindowResult,
 } from '../../src/engine/types.ts';
@@ -110,6 +111,8 @@ export interface FakeEngine extends Engine {
   hold: boolean;
   healthy: boolean;
   readonly seen: { readonly model: string | undefined; readonly texts: readonly string[] }[];
+  /** What the calls asked for beside model and texts. */
+  readonly asked: { readonly timeoutMs: number | undefined; readonly priority: Priority | undefined }[];
   /** Resolves when a held call is aborted. */
   readonly aborted: Promise<void>;
 }
@@ -134,6 +137,7 @@ export function createFakeEngine(): FakeEngine {
     hold: false,
     healthy: true,
     seen: [],
+    asked: [],
     aborted: aborted.promise,
     models: () => models,
     refused: () => [BROKEN],
@@ -173,9 +177,10 @@ export function createFakeEngine(): FakeEngine {
       models.splice(models.indexOf(model), 1);
       return { ...identity(model), outcome: 'unloaded' };
     },
-    async classifyEach({ model: reference, texts, signal }) {
+    async classifyEach({ model: reference, texts, signal, timeoutMs, priority }) {
       signal?.addEventListener('abort', () => aborted.resolve());
       engine.seen.push({ model: reference, texts });
+      engine.asked.push({ timeoutMs, priority });
       if (engine.failure !== undefined && engine.failure.index === undefined) throw engine.failure;
       if (engine.hold && signal != null) {
         await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));

@@ -4,12 +4,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 
-import type { ClassifyResponse } from '../../src/api/classify-response.ts';
+import type { ClassifyResult, WholeResponse } from '../../src/api/classify-response.ts';
 import type { Golden } from '../../src/bundle/golden.ts';
 import type { Manifest } from '../../src/bundle/manifest.ts';
 import { MODEL_FOLDERS, startService } from './service.ts';
 
-type Result = ClassifyResponse['results'][number];
 type Answered = Extract<Golden['items'][number], { windows: unknown }>;
 type Scores = Answered['combined'];
 
@@ -39,7 +38,7 @@ interface Tolerance {
   readonly probabilities: number;
   readonly gates: number;
 }
-type Found = Pick<Result, 'probabilities' | 'gates'>;
+type Found = Pick<ClassifyResult, 'probabilities' | 'gates'>;
 
 for (const folder of MODEL_FOLDERS) {
   const bundles = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
@@ -63,7 +62,7 @@ for (const folder of MODEL_FOLDERS) {
             continue;
           }
           answered.push(item);
-          const [result] = ((await answer.json()) as ClassifyResponse).results as [Result];
+          const [result] = ((await answer.json()) as WholeResponse).results as [ClassifyResult];
           assert.equal(result.windows, item.windows.length);
           compare(manifest, tolerance, result, item.combined);
           for (const [index, window] of item.windows.entries()) {
@@ -74,7 +73,7 @@ for (const folder of MODEL_FOLDERS) {
         }
 
         const together = await classify({ texts: answered.map(({ text }) => text), model: manifest.name });
-        const { results } = (await together.json()) as ClassifyResponse;
+        const { results } = (await together.json()) as WholeResponse;
         for (const [index, item] of answered.entries()) {
           compare(manifest, tolerance, results[index] ?? assert.fail(), item.combined);
         }

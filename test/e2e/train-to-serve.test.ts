@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import type { ClassifyResponse } from '../../src/api/classify-response.ts';
+import type { WholeResponse } from '../../src/api/classify-response.ts';
 import { TRAINING } from '../runner/python-environment.ts';
 import { startService } from './service.ts';
 
@@ -85,7 +85,7 @@ describe('from training to serving', () => {
 
     const service = await startService(t, { MODELS_DIR: models });
     const answer = await service.classify({ texts: POSTS, model: 'trained' });
-    const { results } = (await answer.json()) as ClassifyResponse;
+    const { results } = (await answer.json()) as WholeResponse;
     assert.equal(answer.status, 200);
     assert.equal(results.length, POSTS.length);
     for (const [index, { probabilities, gates, windows }] of results.entries()) {
