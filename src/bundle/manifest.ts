@@ -161,7 +161,7 @@ export const ManifestSchema = Type.Object(
         ),
         tokens: Histogram,
         classes: Type.Optional(
-          Type.Record(Type.String(), Type.Integer({ minimum: 0 }), { description: 'Number of texts by true class' }),
+          Type.Record(Type.String(), Type.Integer({ minimum: 1 }), { description: 'Number of texts by true class' }),
         ),
         meanGate: Type.Optional(
           Type.Union([QuantilesByClass, Type.Null()], {
