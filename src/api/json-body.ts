@@ -26,7 +26,18 @@ function parse(request: FastifyRequest, body: Buffer): unknown {
   if (encoding.toLowerCase() !== 'identity') {
     throw new Problem('unsupported_media_type', { detail: 'A body with Content-Encoding is not read.' });
   }
-  return parseJson(decode(body));
+  return parseJson(body);
+}
+
+/** @throws Problem `invalid_utf8` or `invalid_json` */
+export function parseJson(body: Buffer): unknown {
+  const text = decode(body);
+  try {
+    return JSON.parse(text);
+  } catch {
+    // The message of a SyntaxError quotes the body, so nothing of it goes on.
+    throw new Problem('invalid_json');
+  }
 }
 
 function decode(body: Buffer): string {
@@ -34,14 +45,5 @@ function decode(body: Buffer): string {
     return new TextDecoder('utf-8', { fatal: true }).decode(body);
   } catch {
     throw new Problem('invalid_utf8');
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // The message of a SyntaxError quotes the body, so nothing of it goes on.
-    throw new Problem('invalid_json');
   }
 }

@@ -1,0 +1,118 @@
+/** Errors in the shape of a foreign protocol: made from the problem that the native API would answer. */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifySchemaValidationError } from 'fastify/types/schema.js';
+import type { TSchema } from 'typebox';
+
+import { noteProblem } from '../error-handler.ts';
+import { refer } from '../named-schema.ts';
+import { problemResponses } from '../problem-responses.ts';
+import { Problem, type ProblemCode } from '../problems.ts';
+
+/** What a protocol answers to one kind of problem. */
+export interface ForeignError {
+  readonly status: number;
+  readonly body: object;
+}
+
+export type ErrorShape = (problem: Problem) => ForeignError;
+
+/** Without a charset, which JSON does not have: some clients compare the whole header. */
+export const JSON_TYPE = 'application/json';
+
+/** Answers every error of the routes of `app` in the protocol's shape. */
+export function answerErrors(app: FastifyInstance, shape: ErrorShape): void {
+  app.setErrorHandler((error, request, reply) => sendForeign(error, shape, request, reply));
+}
+
+export function sendForeign(error: unknown, shape: ErrorShape, request: FastifyRequest, reply: FastifyReply) {
+  const problem = noteProblem(error, request);
+  const { status, body } = shape(problem);
+  // As bytes, because Fastify adds a charset to a text.
+  return reply
+    .code(status)
+    .headers(problem.details.headers ?? {})
+    .type(JSON_TYPE)
+    .send(Buffer.from(JSON.stringify(body)));
+}
+
+/** What every route that takes texts may answer. */
+export const CLASSIFICATION_PROBLEMS = [
+  'invalid_json',
+  'invalid_utf8',
+  'invalid_body',
+  'no_texts',
+  'too_many_texts',
+  'text_too_long',
+  'body_too_large',
+  'unsupported_media_type',
+  'unknown_model',
+  'empty_after_normalization',
+  'invalid_unicode',
+  'overloaded',
+  'quarantined',
+  'deadline_exceeded',
+  'inference_failed',
+  'shutting_down',
+] as const satisfies readonly ProblemCode[];
+
+/**
+ * Entries for a route's `schema.response`: one response a status, one example a problem. What goes wrong before there is
+ * a route is answered as a problem document even here.
+ *
+ * @param schema of the protocol's error, added to the app with `addSchema`
+ */
+export function errorResponses(
+  shape: ErrorShape,
+  schema: TSchema & { readonly $id: string },
+  codes: readonly ProblemCode[],
+) {
+  const responses: Record<string, { description: string; headers?: object; content: Record<string, unknown> }> =
+    problemResponses();
+  const problems = [...codes, 'internal_error' as const].map((code) => new Problem(code));
+  for (const [status, group] of Map.groupBy(problems, (problem) => shape(problem).status)) {
+    const before = responses[status];
+    responses[status] = {
+      ...before,
+      description: group.map(({ code, message }) => `\`${code}\`: ${message}`).join('. '),
+      content: {
+        ...before?.content,
+        [JSON_TYPE]: {
+          schema: refer(schema),
+          examples: Object.fromEntries(group.map((problem) => [problem.code, { value: shape(problem).body }])),
+        },
+      },
+    };
+  }
+  return responses;
+}
+
+const LIMITS: Readonly<Record<string, ProblemCode>> = {
+  minItems: 'no_texts',
+  maxItems: 'too_many_texts',
+  maxLength: 'text_too_long',
+};
+
+/**
+ * A `schemaErrorFormatter` for bodies of a foreign protocol.
+ *
+ * @param expected what a field must be, by its name; a whole sentence
+ */
+export function bodyProblem(expected: Readonly<Record<string, string>>) {
+  return (errors: readonly FastifySchemaValidationError[]): Problem => {
+    const limit = errors.find(({ keyword }) => keyword in LIMITS);
+    const {
+      keyword,
+      instancePath: pointer,
+      params,
+      message,
+    } = limit ?? (errors.at(-1) as FastifySchemaValidationError);
+    const field = keyword === 'required' && pointer === '' ? String(params.missingProperty) : pointer.split('/')[1];
+    const detail =
+      field === undefined ? 'The body must be a JSON object.' : (expected[field] ?? `\`${field}\` ${message}.`);
+    const atMost = params.limit === undefined ? '' : ` The limit is ${params.limit}.`;
+    return new Problem(limit === undefined ? 'invalid_body' : (LIMITS[keyword] as ProblemCode), {
+      detail: `${detail}${atMost}`,
+      pointer,
+    });
+  };
+}
