@@ -61,6 +61,12 @@ export function createMetrics({ process = true } = {}): Metrics {
   const paddingShare = histogram('batch_padding_ratio', 'Share of padding in what the graph ran on.', SHARES, [
     'model',
   ]);
+  const paddedTokens = new Counter({
+    name: 'dslora_padded_tokens_total',
+    help: 'Tokens that graphs ran on, padding included; beside dslora_batch_tokens_sum it gives the padding share.',
+    labelNames: ['model'],
+    registers,
+  });
   const gateActivation = histogram('gate_activation_ratio', 'Mean gate of a layer, one observation a text.', SHARES, [
     'model',
     'layer',
@@ -84,11 +90,12 @@ export function createMetrics({ process = true } = {}): Metrics {
     observer: {
       tokenized: ({ model, seconds }) => tokenizeSeconds.observe({ model }, seconds),
       queued: ({ model, seconds }) => queueSeconds.observe({ model }, seconds),
-      batch({ model, windows, tokens, paddedTokens, seconds }) {
+      batch({ model, windows, tokens, paddedTokens: padded, seconds }) {
         inferenceSeconds.observe({ model }, seconds);
         batchWindows.observe({ model }, windows);
         batchTokens.observe({ model }, tokens);
-        paddingShare.observe({ model }, 1 - tokens / paddedTokens);
+        paddedTokens.inc({ model }, padded);
+        paddingShare.observe({ model }, 1 - tokens / padded);
       },
       depth: (windows) => queueDepth.set(windows),
       workerExited: ({ role, expected }) => workerExits.inc({ role, expected: String(expected) }),
