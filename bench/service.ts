@@ -1,61 +1,111 @@
-/** The real service as a process of its own, and a client that keeps its connections. */
+/** The real service as a process of its own, and what can be seen of it from outside. */
 import { spawn } from 'node:child_process';
-import { Agent, request } from 'node:http';
+import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
+import type { LoopDelays } from './loop-probe.ts';
+import { type ProcessUse, useOfTree } from './processes.ts';
+
 export interface Service {
-  readonly pid: number;
-  /** Milliseconds from the start of the process until it was ready. */
+  readonly url: string;
+  /** Milliseconds from the start of the process until it said that it is ready. */
   readonly startMs: number;
-  /** Posts texts; resolves when the answer has been read. @throws Error on any status but 200 */
-  classify(model: string, texts: readonly string[]): Promise<void>;
-  stop(): Promise<void>;
+  /** Of the main process and its children, now. */
+  use(): readonly ProcessUse[];
+  /** The sums of all series of a metric, by its name in the exposition. */
+  metrics(): Promise<ReadonlyMap<string, number>>;
+  /** Since the last time it was asked; only with `probe`. */
+  loopDelays(): Promise<LoopDelays>;
+  /** @param signal SIGTERM where the process has something to write at its end */
+  stop(signal?: NodeJS.Signals): Promise<void>;
+}
+
+export interface ServiceOptions {
+  readonly modelsDir: string;
+  /** Beside what this process's own environment sets. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Watches the event loop of the main process. */
+  readonly probe?: boolean;
+  /** Further flags of Node for the main process. */
+  readonly nodeFlags?: readonly string[];
 }
 
 const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+const PROBE = fileURLToPath(new URL('./loop-probe.ts', import.meta.url));
 const START_TIMEOUT_MS = 60_000;
 
-export async function startService(modelsDir: string): Promise<Service> {
+/** @throws Error when it is not ready within a minute */
+export async function startService(options: ServiceOptions): Promise<Service> {
   const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const env = {
+    ...process.env,
+    LOG_LEVEL: 'warn',
+    DRAIN_DELAY_MS: '0',
+    ...options.env,
+    MODELS_DIR: options.modelsDir,
+    HOST: '127.0.0.1',
+    PORT: `${port}`,
+  };
+  const flags = [...(options.nodeFlags ?? []), ...(options.probe ? ['--import', PROBE] : [])];
   const started = performance.now();
-  const env = { ...process.env, MODELS_DIR: modelsDir, HOST: '127.0.0.1', PORT: `${port}`, LOG_LEVEL: 'warn' };
-  const child = spawn(process.execPath, [MAIN], { env, stdio: ['ignore', 'ignore', 'inherit'] });
-  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  const agent = new Agent({ keepAlive: true });
-
-  function send(method: string, path: string, body?: string): Promise<number> {
-    return new Promise((resolve, reject) => {
-      const headers =
-        body === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
-      const outgoing = request({ agent, host: '127.0.0.1', port, method, path, headers }, (response) => {
-        response.resume();
-        response.once('end', () => resolve(response.statusCode ?? 0));
-      });
-      outgoing.once('error', reject);
-      outgoing.end(body);
-    });
-  }
-
-  while ((await send('GET', '/health/ready').catch(() => 0)) !== 200) {
-    if (child.exitCode !== null || performance.now() - started > START_TIMEOUT_MS)
-      throw new Error('The service did not start: run it by itself with the same MODELS_DIR to see why');
+  const child = spawn(process.execPath, [...flags, MAIN], { env, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+  const ended = once(child, 'exit');
+  // A benchmark that fails leaves nothing behind that uses the machine.
+  const kill = () => child.kill('SIGKILL');
+  process.once('exit', kill);
+  while (!(await answersReady(url))) {
+    if (child.exitCode !== null || performance.now() - started > START_TIMEOUT_MS) {
+      child.kill('SIGKILL');
+      throw new Error('The service did not start: run it by itself with the same settings to see why');
+    }
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
+  const startMs = performance.now() - started;
 
   return {
-    pid: child.pid as number,
-    startMs: performance.now() - started,
-    async classify(model, texts) {
-      const status = await send('POST', '/classify', JSON.stringify({ model, texts }));
-      if (status !== 200) throw new Error(`POST /classify answered ${status}`);
+    url,
+    startMs,
+    use: () => useOfTree(child.pid as number),
+    async metrics() {
+      const text = await (await fetch(`${url}/metrics`)).text();
+      return sumSeries(text);
     },
-    async stop() {
-      agent.destroy();
-      child.kill('SIGKILL');
+    async loopDelays() {
+      if (!options.probe) throw new Error('The service was started without the probe');
+      const answer = once(child, 'message');
+      child.send('delays');
+      return (await answer)[0] as LoopDelays;
+    },
+    async stop(signal = 'SIGKILL') {
+      child.kill(signal);
       await ended;
+      process.off('exit', kill);
     },
   };
+}
+
+/** `name{labels} value` lines -> name -> sum over labels. */
+export function sumSeries(exposition: string): Map<string, number> {
+  const sums = new Map<string, number>();
+  for (const line of exposition.split('\n')) {
+    const found = /^([a-zA-Z_:][\w:]*)(?:\{.*\})? (\S+)/.exec(line);
+    if (found === null) continue;
+    const [, name = '', value] = found;
+    sums.set(name, (sums.get(name) ?? 0) + Number(value));
+  }
+  return sums;
+}
+
+async function answersReady(url: string): Promise<boolean> {
+  try {
+    const answer = await fetch(`${url}/health/ready`);
+    await answer.arrayBuffer();
+    return answer.status === 200;
+  } catch {
+    return false;
+  }
 }
 
 function freePort(): Promise<number> {

@@ -2,6 +2,8 @@
  * Posts to measure with: of our own making, with the length mix of OLID (mean 40 tokens, a long tail to the right).
  * Words are common English ones, so nearly every word is one token.
  */
+import { createRandom } from './random.ts';
+
 const WORDS =
   'the of and to in is you that it he was for on are as with his they at be this have from or one had by but not what ' +
   'all were we when your can said there use an each which she do how their if will up other about out many then them ' +
@@ -29,13 +31,11 @@ export function syntheticTexts(count: number, seed = 1): string[] {
   });
 }
 
-/** mulberry32: small, seeded, good enough for lengths. */
-function createRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
+/** One text of so many characters: what a client sends that posts whole pages. */
+export function longText(characters: number, seed = 1): string {
+  const random = createRandom(seed);
+  const words = WORDS.split(' ');
+  let text = '';
+  while (text.length < characters) text += `${words[Math.floor(random() * words.length)]} `;
+  return text.slice(0, characters);
 }

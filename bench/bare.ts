@@ -1,0 +1,129 @@
+/** Bare onnxruntime-node loops, one a core, and the best that they reach: the physical limit of a graph on a machine. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+import type { BareReply, BareRequest } from './bare-loop.ts';
+import { quantile } from './statistics.ts';
+import type { Workload } from './workload.ts';
+
+/** How a bare loop is set up. */
+export interface BareSetting {
+  readonly processes: number;
+  /** Of each process. */
+  readonly threads: number;
+  /** A batch holds so many windows, or windows up to so many padded tokens. */
+  readonly batch: { readonly windows: number } | { readonly tokens: number };
+}
+
+export interface Bare {
+  /** Tokens a second, padding not counted, of all processes together. */
+  throughput(setting: BareSetting, seconds: number): Promise<number>;
+  /** Milliseconds of one window at a time, for each of the windows. */
+  latencies(threads: number, windows: readonly Int32Array[]): Promise<Float64Array>;
+  /** Tries every setting for a moment and returns the quickest, and what each reached in tokens a second. */
+  best(seconds: number): Promise<{ readonly best: BareSetting; readonly tried: readonly (readonly [BareSetting, number])[] }>;
+  stop(): void;
+}
+
+const LOOP = fileURLToPath(new URL('./bare-loop.ts', import.meta.url));
+
+const BATCHES: readonly BareSetting['batch'][] = [
+  ...[1, 2, 4, 8, 16, 32].map((windows) => ({ windows })),
+  ...[64, 128, 192, 256, 512].map((tokens) => ({ tokens })),
+];
+
+export function startBare({ graph, manifest, windows }: Workload, cpus: number): Bare {
+  const { padId } = manifest.input;
+  const children = Array.from({ length: cpus }, () => fork(LOOP, [], { serialization: 'advanced', execArgv: [] }));
+  // Short first, so that batches waste as little on padding as they can.
+  const sorted = windows.toSorted((a, b) => a.length - b.length);
+
+  async function throughput({ processes, threads, batch }: BareSetting, seconds: number): Promise<number> {
+    const batches = cutBatches(sorted, batch);
+    const rates = await Promise.all(
+      children.slice(0, processes).map(async (child, p) => {
+        // Dealt in turn: neighbours are of one length, so every process has the same work.
+        const own = batches.filter((_, i) => i % processes === p);
+        if (own.length === 0) return 0;
+        const { times } = await ask(child, { graph, threads, batches: own, padId, seconds });
+        const passes = times.length / own.length;
+        const tokens = own.flat().reduce((sum, window) => sum + window.length, 0);
+        return (1000 * passes * tokens) / times.reduce((a, b) => a + b, 0);
+      }),
+    );
+    return rates.reduce((a, b) => a + b, 0);
+  }
+
+  return {
+    throughput,
+    async latencies(threads, single) {
+      const batches = single.map((window) => [window]);
+      return (await ask(children[0] as ChildProcess, { graph, threads, batches, padId, seconds: 0 })).times;
+    },
+    async best(seconds) {
+      const tried: [BareSetting, number][] = [];
+      for (const { processes, threads } of divisions(cpus))
+        for (const batch of BATCHES) {
+          const setting = { processes, threads, batch };
+          tried.push([setting, await throughput(setting, seconds)]);
+        }
+      tried.sort(([, a], [, b]) => b - a);
+      // The leaders once more: the first look is short.
+      const finals: [BareSetting, number][] = [];
+      for (const [setting] of tried.slice(0, 4)) {
+        const rates: number[] = [];
+        for (let i = 0; i < 3; i++) rates.push(await throughput(setting, seconds));
+        finals.push([setting, quantile(rates, 0.5)]);
+      }
+      finals.sort(([, a], [, b]) => b - a);
+      return { best: (finals[0] as [BareSetting, number])[0], tried };
+    },
+    stop() {
+      for (const child of children) if (child.connected) child.disconnect();
+    },
+  };
+}
+
+/** Ways to give all processors to processes of equally many threads. */
+export function divisions(cpus: number): { readonly processes: number; readonly threads: number }[] {
+  return Array.from({ length: cpus }, (_, i) => i + 1)
+    .filter((threads) => cpus % threads === 0)
+    .map((threads) => ({ processes: cpus / threads, threads }));
+}
+
+/** @param sorted by length */
+export function cutBatches(
+  sorted: readonly Int32Array[],
+  batch: BareSetting['batch'],
+): (readonly Int32Array[])[] {
+  const batches: Int32Array[][] = [];
+  let current: Int32Array[] = [];
+  for (const window of sorted) {
+    const longest = Math.max(window.length, current[0]?.length ?? 0, current.at(-1)?.length ?? 0);
+    const full =
+      'windows' in batch ? current.length >= batch.windows : longest * (current.length + 1) > batch.tokens;
+    if (current.length > 0 && full) {
+      batches.push(current);
+      current = [];
+    }
+    current.push(window);
+  }
+  return current.length > 0 ? [...batches, current] : batches;
+}
+
+export function describeSetting({ processes, threads, batch }: BareSetting): string {
+  const size = 'windows' in batch ? `${batch.windows} windows` : `${batch.tokens} tokens`;
+  return `${processes} process${processes === 1 ? '' : 'es'} x ${threads} thread${threads === 1 ? '' : 's'}, batches of ${size}`;
+}
+
+function ask(child: ChildProcess, request: BareRequest): Promise<BareReply> {
+  return new Promise((resolve, reject) => {
+    const ended = () => reject(new Error('A bare loop ended before it answered'));
+    child.once('exit', ended);
+    child.once('message', (reply: BareReply) => {
+      child.off('exit', ended);
+      resolve(reply);
+    });
+    child.send(request);
+  });
+}

@@ -1,0 +1,1 @@
+import type { Command } from './command.ts'; export const curves: Command = async () => { throw new Error('x'); };

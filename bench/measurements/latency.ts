@@ -1,0 +1,53 @@
+/** What the service adds to one text on an idle machine. */
+import { latencyAt } from '../load.ts';
+import { measureLoad, singleTexts } from '../loads.ts';
+import { type Measurement, short } from '../measurement.ts';
+import { startService } from '../service.ts';
+import { quantile, spread } from '../statistics.ts';
+import { takeTurns } from '../turns.ts';
+
+const AT_MOST_MS = 1;
+const TEXTS = 200;
+
+export const latency: Measurement = {
+  name: 'latency',
+  what: 'added latency of one text, idle service, p50',
+  target: `at most ${AT_MOST_MS} ms over the bare run`,
+  async run({ workload, cpus, effort, bare }) {
+    const texts = workload.texts.filter(({ windows }) => windows.length === 1).slice(0, TEXTS);
+    const windows = texts.flatMap((text) => text.windows);
+    const requests = singleTexts(workload, texts);
+    const service = await startService({ modelsDir: workload.modelsDir });
+    let cpu: Awaited<ReturnType<typeof measureLoad>>['cpu'] | undefined;
+
+    const bareAt = (threads: number) => async () => {
+      const times = await bare.latencies(threads, windows);
+      return { p50: quantile(times, 0.5), p99: quantile(times, 0.99) };
+    };
+    const turns = await takeTurns(effort.rounds, {
+      // The service gives a small model one thread a worker; what all threads on one text would save stands beside it.
+      oneThread: bareAt(1),
+      allThreads: bareAt(cpus),
+      service: async () => {
+        const { warmUpSeconds, seconds } = effort;
+        const load = { requests, arrivals: { connections: 1 }, warmUpSeconds, seconds };
+        const result = await measureLoad(service, workload, cpus, load);
+        cpu = result.cpu;
+        return { p50: latencyAt(result, 0.5) ?? Number.NaN, p99: latencyAt(result, 0.99) ?? Number.NaN };
+      },
+    });
+    await service.stop();
+
+    const p50 = (values: readonly { p50: number }[]) => values.map((value) => value.p50);
+    const added = spread(p50(turns.service).map((value, i) => value - (p50(turns.oneThread)[i] as number)));
+    const addedToAll = spread(p50(turns.service).map((value, i) => value - (p50(turns.allThreads)[i] as number)));
+    const bareP50 = spread(p50(turns.oneThread)).median;
+    return {
+      measured: `${short(added.median)} ms (${short(added.min)}-${short(added.max)}): ${short(spread(p50(turns.service)).median)} ms`,
+      bare: `${short(bareP50)} ms on one thread, ${short(spread(p50(turns.allThreads)).median)} ms on ${cpus}`,
+      pass: added.median <= AT_MOST_MS,
+      ...(cpu === undefined ? {} : { cpu }),
+      figures: { addedP50Ms: added, addedToAllThreadsP50Ms: addedToAll, ...turns },
+    };
+  },
+};

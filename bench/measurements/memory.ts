@@ -1,0 +1,68 @@
+/** Memory of all processes under load, with one model and two workers, and whether it grows. */
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+
+import { groupedTexts, measureLoad, singleTexts } from '../loads.ts';
+import { type Measurement, short } from '../measurement.ts';
+import { totalPss } from '../processes.ts';
+import { startService } from '../service.ts';
+import { slopeOf } from '../statistics.ts';
+
+const AT_MOST_MIB = 400;
+const WORKERS = 2;
+const CONNECTIONS = 32;
+const SAMPLES = 200;
+/** Of the time, at its beginning, in which caches fill: part of the size, not of the slope. */
+const SETTLING_SHARE = 0.2;
+
+export const memory: Measurement = {
+  name: 'memory',
+  what: 'memory of all processes (PSS), one model, 2 workers',
+  target: `at most ${AT_MOST_MIB} MiB, slope zero`,
+  async run({ workload, cpus, effort }) {
+    const modelsDir = await mkdtemp(join(tmpdir(), 'dslora-bench-'));
+    await cp(workload.folder, join(modelsDir, basename(workload.folder)), { recursive: true });
+    const service = await startService({ modelsDir, env: { WORKERS: `${WORKERS}` } });
+    const begun = performance.now();
+    const samples: [seconds: number, mib: number][] = [];
+    const sampler = setInterval(
+      () => samples.push([(performance.now() - begun) / 1000, totalPss(service.use())]),
+      (effort.memorySeconds * 1000) / SAMPLES,
+    );
+    const { cpu } = await measureLoad(service, workload, cpus, {
+      requests: [...groupedTexts(workload, 32), ...singleTexts(workload)],
+      arrivals: { connections: CONNECTIONS },
+      warmUpSeconds: 0,
+      seconds: effort.memorySeconds,
+    }).finally(() => clearInterval(sampler));
+    const processes = service.use().map(({ role, pssMiB }) => ({ role, pssMiB: Math.round(pssMiB) }));
+    await service.stop();
+    await rm(modelsDir, { recursive: true });
+
+    const settled = samples.filter(([seconds]) => seconds >= effort.memorySeconds * SETTLING_SHARE);
+    const perSecond = slopeOf(settled);
+    const [slope, low, high] = [perSecond.slope, perSecond.low, perSecond.high].map((own) => own * 60) as [
+      number,
+      number,
+      number,
+    ];
+    const most = Math.max(...samples.map(([, mib]) => mib));
+    const last = samples.at(-1)?.[1] ?? Number.NaN;
+    return {
+      measured:
+        `${short(most)} MiB at most, ${short(last)} MiB after ${short(effort.memorySeconds / 60)} minutes, ` +
+        `slope ${short(slope)} MiB a minute [${short(low)}, ${short(high)}]`,
+      pass: most <= AT_MOST_MIB && low <= 0,
+      cpu,
+      figures: {
+        mostMiB: most,
+        lastMiB: last,
+        slopeMiBPerMinute: { slope, low95: low, high95: high },
+        minutes: effort.memorySeconds / 60,
+        processes,
+        samples: samples.map(([seconds, mib]) => [Math.round(seconds * 10) / 10, Math.round(mib * 10) / 10]),
+      },
+    };
+  },
+};
