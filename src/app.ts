@@ -68,7 +68,7 @@ export async function buildApp({ engine, lifecycle, logger, metrics, config, ver
   await app.register(healthRoutes, { engine, lifecycle });
   await app.register(metricsRoutes, { metrics });
   for (const { name, routes } of PROTOCOLS) {
-    if (config.compat.includes(name)) await app.register(routes, { engine, metrics, config, version });
+    if (config.compat.includes(name)) await app.register(routes, { engine, lifecycle, metrics, config, version });
   }
   app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('/docs'));
   return app;

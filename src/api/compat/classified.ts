@@ -73,29 +73,11 @@ function scored({ manifest }: ServedModel, exact: TextResult): Scored {
   };
 }
 
-export interface LabelScore {
-  readonly label: string;
-  readonly score: number;
-}
-
 /**
- * Every label with its probability, most probable first.
- *
- * @param raw logarithms instead. The temperature is part of a graph and its softmax forgets what all logits have in common,
- *   so the logits of training are not to be had; these are logits all the same, since their softmax is the probabilities
+ * What protocols call raw scores. The temperature is part of a graph, and its softmax forgets what all logits have in
+ * common, so the logits of training are not to be had; these are logits all the same, since their softmax is the
+ * probabilities. Of the smallest float32 where the model said zero: minus infinity is not JSON.
  */
-export function ranking({ manifest }: ServedModel, { exact, probabilities }: Scored, raw: boolean): LabelScore[] {
-  return manifest.labels
-    .map((label, index) => ({
-      label,
-      exact: exact.probabilities[index] as number,
-      shown: probabilities[index] as number,
-    }))
-    .sort((one, other) => other.exact - one.exact)
-    .map(({ label, exact, shown }) => ({ label, score: raw ? logProbability(exact) : shown }));
-}
-
-/** Of the smallest float32 where the model said zero: minus infinity is not JSON. */
 export function logProbability(probability: number): number {
   return roundScore(Math.log(Math.max(probability, 2 ** -149)));
 }

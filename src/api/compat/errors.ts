@@ -63,7 +63,7 @@ export const CLASSIFICATION_PROBLEMS = [
  */
 export function errorResponses(
   shape: ErrorShape,
-  schema: TSchema & { readonly $id: string },
+  schema: TSchema & { readonly $id?: string },
   codes: readonly ProblemCode[],
 ) {
   const responses: Record<string, { description: string; headers?: object; content: Record<string, unknown> }> =
@@ -86,33 +86,28 @@ export function errorResponses(
   return responses;
 }
 
-const LIMITS: Readonly<Record<string, ProblemCode>> = {
-  minItems: 'no_texts',
-  maxItems: 'too_many_texts',
-  maxLength: 'text_too_long',
+/** What a schema says about texts, by the keyword that was not met. */
+const LIMITS: Readonly<Record<string, { code: ProblemCode; detail(limit: unknown): string }>> = {
+  minItems: { code: 'no_texts', detail: () => 'There must be at least one text.' },
+  maxItems: { code: 'too_many_texts', detail: (limit) => `A request may have at most ${limit} texts.` },
+  maxLength: { code: 'text_too_long', detail: (limit) => `A text may have at most ${limit} characters.` },
 };
 
 /**
- * A `schemaErrorFormatter` for bodies of a foreign protocol.
+ * A `schemaErrorFormatter` for bodies of a foreign protocol whose only lists and bounded strings are texts.
  *
  * @param expected what a field must be, by its name; a whole sentence
  */
 export function bodyProblem(expected: Readonly<Record<string, string>>) {
   return (errors: readonly FastifySchemaValidationError[]): Problem => {
-    const limit = errors.find(({ keyword }) => keyword in LIMITS);
-    const {
-      keyword,
-      instancePath: pointer,
-      params,
-      message,
-    } = limit ?? (errors.at(-1) as FastifySchemaValidationError);
+    for (const { keyword, params, instancePath: pointer } of errors) {
+      const limit = LIMITS[keyword];
+      if (limit !== undefined) return new Problem(limit.code, { detail: limit.detail(params.limit), pointer });
+    }
+    const { keyword, instancePath: pointer, params, message } = errors.at(-1) as FastifySchemaValidationError;
     const field = keyword === 'required' && pointer === '' ? String(params.missingProperty) : pointer.split('/')[1];
     const detail =
-      field === undefined ? 'The body must be a JSON object.' : (expected[field] ?? `\`${field}\` ${message}.`);
-    const atMost = params.limit === undefined ? '' : ` The limit is ${params.limit}.`;
-    return new Problem(limit === undefined ? 'invalid_body' : (LIMITS[keyword] as ProblemCode), {
-      detail: `${detail}${atMost}`,
-      pointer,
-    });
+      field === undefined ? 'The body must be a JSON object.' : (expected[field] ?? `\`${pointer}\` ${message}.`);
+    return new Problem('invalid_body', { detail, pointer });
   };
 }

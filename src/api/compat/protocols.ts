@@ -8,11 +8,14 @@ import type { FastifyPluginAsync } from 'fastify';
 
 import type { Config } from '../../config.ts';
 import type { Engine } from '../../engine/types.ts';
+import type { Lifecycle } from '../../lifecycle.ts';
 import type { Metrics } from '../../observability/metrics.ts';
+import { teiRoutes } from './tei/routes.ts';
 
 /** What a protocol's plugin is given. */
 export interface CompatOptions {
   readonly engine: Engine;
+  readonly lifecycle: Lifecycle;
   readonly metrics: Metrics;
   readonly config: Config;
   /** Of the service. */
@@ -24,4 +27,4 @@ export interface Protocol {
   readonly routes: FastifyPluginAsync<CompatOptions>;
 }
 
-export const PROTOCOLS: readonly Protocol[] = [];
+export const PROTOCOLS: readonly Protocol[] = [{ name: 'tei', routes: teiRoutes }];
