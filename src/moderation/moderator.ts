@@ -12,6 +12,7 @@ import {
 import { decide, type Reading } from './decide.ts';
 import { type Disguises, findDisguises } from './evasion/fold.ts';
 import type { DetectLanguage } from './language.ts';
+import type { Policies } from './policies.ts';
 import { DEFAULT_POLICY, type Policy } from './policy.ts';
 import { offensiveScore } from './scores.ts';
 import {
@@ -26,7 +27,7 @@ import {
 export interface ModeratorOptions {
   readonly engine: Pick<Engine, 'classifyEach'>;
   /** Every policy there is now, by name. Default: only the built-in one. */
-  readonly policies?: { list(): readonly Policy[] } | undefined;
+  readonly policies?: Pick<Policies, 'list'> | undefined;
   /** Languages are not looked at without it. */
   readonly detectLanguage?: DetectLanguage | undefined;
 }

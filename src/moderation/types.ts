@@ -33,7 +33,7 @@ export interface Reason {
   readonly threshold?: number;
   /** The number is that of the folded text. */
   readonly folded?: true;
-  readonly kinds?: readonly EvasionKind[];
+  readonly kinds?: EvasionKind[];
 }
 
 export interface Evasion {
