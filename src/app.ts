@@ -5,6 +5,8 @@ import { type FastifyBaseLogger, fastify, LogController } from 'fastify';
 import { classifyRoutes } from './api/classify.ts';
 import { answerClientError } from './api/client-error.ts';
 import { closeConnections } from './api/close-connections.ts';
+import { type Attributes, createAttributes } from './api/compat/attributes.ts';
+import type { FeedbackFile } from './api/compat/perspective/feedback-file.ts';
 import { PROTOCOLS } from './api/compat/protocols.ts';
 import { documentRoutes } from './api/docs.ts';
 import { sendProblem } from './api/error-handler.ts';
@@ -13,11 +15,17 @@ import { acceptJsonOnly } from './api/json-body.ts';
 import { metricsRoutes } from './api/metrics.ts';
 import { modelRoutes } from './api/models.ts';
 import { answerUnknownRoutes } from './api/not-found.ts';
+import { policyRoutes } from './api/policies.ts';
 import { ProblemSchema } from './api/problems.ts';
 import { requestId } from './api/request-id.ts';
+import { addSecondForms } from './api/second-form.ts';
 import type { Config } from './config.ts';
 import type { Engine } from './engine/types.ts';
 import type { Lifecycle } from './lifecycle.ts';
+import { createExplainer } from './moderation/explain.ts';
+import type { DetectLanguage } from './moderation/language.ts';
+import { createModerator } from './moderation/moderator.ts';
+import type { Policies } from './moderation/policies.ts';
 import type { Metrics } from './observability/metrics.ts';
 import { logRequests } from './observability/request-log.ts';
 
@@ -27,11 +35,21 @@ export interface AppDependencies {
   readonly logger: FastifyBaseLogger;
   readonly metrics: Metrics;
   readonly config: Config;
+  /** Only the built-in one if absent. */
+  readonly policies?: Policies | undefined;
+  /** Languages are not looked at if absent. */
+  readonly detectLanguage?: DetectLanguage | undefined;
+  /** How labels map onto the words of other services; the bundles' own mappings if absent. */
+  readonly attributes?: Attributes | undefined;
+  /** Suggested scores are not kept if absent. */
+  readonly feedback?: FeedbackFile | undefined;
   /** Of the service, as the OpenAPI document says it. */
   readonly version: string;
 }
 
-export async function buildApp({ engine, lifecycle, logger, metrics, config, version }: AppDependencies) {
+export async function buildApp(dependencies: AppDependencies) {
+  const { engine, lifecycle, logger, metrics, config, policies, detectLanguage, version } = dependencies;
+  const moderator = createModerator({ engine, policies, detectLanguage });
   const app = fastify({
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
@@ -62,14 +80,25 @@ export async function buildApp({ engine, lifecycle, logger, metrics, config, ver
   closeConnections(app, config.requestTimeoutMs);
   answerUnknownRoutes(app);
 
+  const compat = { attributes: createAttributes(), ...dependencies };
+  const spoken = PROTOCOLS.filter(({ name }) => config.compat.includes(name));
+
   await documentRoutes(app, version);
-  await app.register(classifyRoutes, { engine, metrics, limits: config });
+  addSecondForms(
+    app,
+    spoken.flatMap(({ forms }) => forms?.(compat) ?? []),
+  );
+  await app.register(classifyRoutes, {
+    moderator,
+    explainer: createExplainer(engine),
+    metrics,
+    limits: config,
+  });
+  await app.register(policyRoutes, { moderator });
   await app.register(modelRoutes, { engine });
   await app.register(healthRoutes, { engine, lifecycle });
   await app.register(metricsRoutes, { metrics });
-  for (const { name, routes } of PROTOCOLS) {
-    if (config.compat.includes(name)) await app.register(routes, { engine, lifecycle, metrics, config, version });
-  }
+  for (const { routes } of spoken) await app.register(routes, compat);
   app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('/docs'));
   return app;
 }

@@ -3,13 +3,16 @@ import { type Static, Type } from 'typebox';
 
 import { DEFAULT_POLICY, USES } from '../moderation/policy.ts';
 
-export const GATE_VIEWS = ['layers', 'mean', 'none'] as const;
+export const GATE_VIEWS = ['layers', 'percentiles', 'mean', 'none'] as const;
+export const OFFSETS = ['utf16', 'codePoints'] as const;
 export const ON_ERROR = ['request', 'item'] as const;
 export const PRIORITIES = ['interactive', 'bulk'] as const;
 export const DEFAULTS = {
   gates: 'layers',
   threshold: 'balanced',
   windows: false,
+  explain: false,
+  offsets: 'utf16',
   onError: 'request',
   priority: 'interactive',
 } as const;
@@ -19,9 +22,13 @@ export interface TextLimits {
   readonly maxTexts: number;
   /** Longest text, in Unicode code points. */
   readonly maxTextChars: number;
+  /** Most texts in one request that asks for explanations. */
+  readonly explainTexts: number;
+  /** Most variants of a text that an explanation may take. */
+  readonly explainWords: number;
 }
 
-export function classifyRequestSchema({ maxTexts, maxTextChars }: TextLimits) {
+export function classifyRequestSchema({ maxTexts, maxTextChars, explainWords }: TextLimits) {
   const text = { maxLength: maxTextChars };
   return Type.Object(
     {
@@ -37,7 +44,8 @@ export function classifyRequestSchema({ maxTexts, maxTextChars }: TextLimits) {
       gates: Type.Optional(
         Type.Enum([...GATE_VIEWS], {
           default: DEFAULTS.gates,
-          description: 'How much of the gates the answer holds: every adapted layer, their mean only, or nothing',
+          description:
+            'How much of the gates the answer holds: every adapted layer, the same with their percentiles on the development split, their mean only, or nothing',
         }),
       ),
       threshold: Type.Optional(
@@ -54,6 +62,34 @@ export function classifyRequestSchema({ maxTexts, maxTextChars }: TextLimits) {
       ),
       windows: Type.Optional(
         Type.Boolean({ default: DEFAULTS.windows, description: 'Whether the answer holds each window of a long text' }),
+      ),
+      explain: Type.Optional(
+        Type.Union(
+          [
+            Type.Boolean(),
+            Type.Object(
+              {
+                words: Type.Optional(
+                  Type.Integer({
+                    minimum: 1,
+                    maximum: explainWords,
+                    default: explainWords,
+                    description:
+                      'Most words, or groups of neighbouring words, that are told apart: each costs a variant',
+                  }),
+                ),
+                offsets: Type.Optional(
+                  Type.Enum([...OFFSETS], {
+                    default: DEFAULTS.offsets,
+                    description: 'What positions count: UTF-16 code units (JavaScript, Java) or code points (Python)',
+                  }),
+                ),
+              },
+              { additionalProperties: false },
+            ),
+          ],
+          { default: DEFAULTS.explain, description: 'Whether the answer says which words drove `offensive`' },
+        ),
       ),
       onError: Type.Optional(
         Type.Enum([...ON_ERROR], {
@@ -79,6 +115,7 @@ export function classifyRequestSchema({ maxTexts, maxTextChars }: TextLimits) {
       examples: [
         { text: 'Have a lovely day, everyone.' },
         { texts: ['Thanks for the quick answer.', 'See you tomorrow.'], gates: 'mean', threshold: 'high-precision' },
+        { text: 'Have a lovely day, everyone.', explain: true, gates: 'percentiles' },
       ],
     },
   );

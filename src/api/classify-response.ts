@@ -2,15 +2,14 @@
 import { type Static, Type } from 'typebox';
 
 import type { Manifest } from '../bundle/manifest.ts';
-import {
-  type Classification,
-  EngineError,
-  type ServedModel,
-  type TextOutcome,
-  type WindowResult,
-} from '../engine/types.ts';
+import { EngineError, type ServedModel, type TextResult, type WindowResult } from '../engine/types.ts';
+import { type GatePercentiles, gateContext } from '../moderation/gate-context.ts';
+import type { Policy } from '../moderation/policy.ts';
+import type { ModeratedText, Moderation } from '../moderation/types.ts';
 import { type ClassifyRequest, DEFAULTS } from './classify-request.ts';
+import { Decision, EvasionSchema, LanguageSchema, PolicyReference, Reason } from './decision.ts';
 import { engineProblem } from './engine-problem.ts';
+import { type Explained, ExplanationSchema } from './explanation.ts';
 import { refer } from './named-schema.ts';
 import { ProblemSchema, problemDocument } from './problems.ts';
 
@@ -25,10 +24,36 @@ const LayerGates = Type.Unsafe<Record<string, number>>(
   ),
 );
 
+const Percentile = { minimum: 0, maximum: 100 };
+const LayerPercentiles = Type.Unsafe<Record<string, number>>(
+  Type.Object(
+    { layer: Type.Integer({ minimum: 0 }) },
+    { additionalProperties: Type.Number(Percentile), description: 'Of each adapted module of the layer, by its name' },
+  ),
+);
+
 const Gates = Type.Object(
   {
     mean: Type.Number({ minimum: 0, maximum: 1, description: 'Over all adapted modules' }),
     layers: Type.Optional(Type.Array(LayerGates)),
+    percentiles: Type.Optional(
+      Type.Object(
+        {
+          mean: Type.Optional(
+            Type.Number({
+              ...Percentile,
+              description: 'Absent where the bundle does not say how means are distributed',
+            }),
+          ),
+          layers: Type.Array(LayerPercentiles),
+        },
+        {
+          ...closed,
+          description:
+            'With `gates: "percentiles"`: how many percent of the texts of the development split had a lower gate',
+        },
+      ),
+    ),
   },
   { ...closed, description: 'How strongly the fine-tuned part stepped in, 0 to 1' },
 );
@@ -44,14 +69,26 @@ const scores = {
   tokens: Type.Integer({ minimum: 1, description: 'Each token once, special tokens included' }),
 };
 
+const ModelReference = Type.Object({ name: Type.String(), version: Type.String() }, closed);
+
 const Result = Type.Object(
   {
     ...scores,
     flagged: Type.Boolean({ description: '`offensive` ≥ `threshold`' }),
+    decision: Decision,
+    reasons: Type.Array(Reason, { description: 'What was enough for `decision`; empty exactly when it is `allow`' }),
+    evasion: EvasionSchema,
+    language: Type.Optional(LanguageSchema),
+    otherModels: Type.Optional(
+      Type.Array(Type.Object({ model: ModelReference, ...scores }, closed), {
+        description: 'With a policy of several models: what the further ones said, in its order',
+      }),
+    ),
     windows: Type.Integer({
       minimum: 1,
       description: 'A text longer than the model reads is classified in overlapping windows; how many it took',
     }),
+    explanation: Type.Optional(ExplanationSchema),
     windowResults: Type.Optional(
       Type.Array(Type.Object(scores, closed), { description: 'With `windows: true`: each window in order' }),
     ),
@@ -66,11 +103,19 @@ const FailedItem = Type.Object(
 
 export const ClassifyResponseSchema = Type.Object(
   {
-    model: Type.Object({ name: Type.String(), version: Type.String() }, closed),
+    model: ModelReference,
+    policy: PolicyReference,
     threshold: Type.Number({ minimum: 0, maximum: 1, description: 'What `flagged` was decided with' }),
     results: Type.Array(Type.Union([Result, FailedItem]), { description: 'One a text, in order' }),
     timing: Type.Object(
-      { queueMs: Milliseconds, tokenizeMs: Milliseconds, inferenceMs: Milliseconds },
+      {
+        queueMs: Milliseconds,
+        tokenizeMs: Milliseconds,
+        inferenceMs: Milliseconds,
+        explainMs: Type.Optional(
+          Type.Number({ minimum: 0, description: 'Milliseconds from the answer to its explanations' }),
+        ),
+      },
       { ...closed, description: 'Longest wait, and the shares of the work on all batches that held a part of it' },
     ),
   },
@@ -80,6 +125,7 @@ export const ClassifyResponseSchema = Type.Object(
     examples: [
       {
         model: { name: 'olid-minilm', version: '1.0.0' },
+        policy: { name: 'default', version: '1' },
         threshold: 0.43,
         results: [
           {
@@ -87,6 +133,10 @@ export const ClassifyResponseSchema = Type.Object(
             score: 0.97,
             offensive: 0.03,
             flagged: false,
+            decision: 'allow',
+            reasons: [],
+            evasion: { kinds: {}, folded: false },
+            language: { detected: 'en', supported: true },
             probabilities: { NOT: 0.97, OFF: 0.03 },
             gates: { mean: 0.61, layers: [{ layer: 0, query: 0.58, value: 0.64 }] },
             tokens: 9,
@@ -105,32 +155,39 @@ export type ClassifyResult = Static<typeof Result>;
 /** An answer to a request without `onError: "item"`. */
 export type WholeResponse = Omit<ClassifyResponse, 'results'> & { readonly results: readonly ClassifyResult[] };
 type FailedResult = Static<typeof FailedItem>;
-type Scores = Omit<ClassifyResult, 'flagged' | 'windows' | 'windowResults'>;
+type Scores = Pick<ClassifyResult, Extract<keyof typeof scores, keyof ClassifyResult>>;
 type GateView = NonNullable<ClassifyRequest['gates']>;
 
 /**
  * @param options of the request; what it leaves out takes its default
  * @param pointTo the JSON Pointer of the text with that index
+ * @param explained where the request asks for explanations
  */
 export function classifyResponse(
-  { model, results, timing }: Classification<TextOutcome>,
+  { model, policy, results, timing }: Moderation,
   options: Pick<ClassifyRequest, 'gates' | 'threshold' | 'windows'>,
   pointTo: (index: number) => string,
+  explained?: Explained,
 ): ClassifyResponse {
   const threshold = thresholdValue(model.manifest, options.threshold ?? DEFAULTS.threshold);
   const layout = layoutOf(model.manifest);
   const view = options.gates ?? DEFAULTS.gates;
   return {
-    model: { name: model.name, version: model.version },
+    model: referenceTo(model),
+    policy: referenceTo(policy),
     threshold,
-    results: results.map((result) => {
+    results: results.map((result, index) => {
+      const explanation = explained?.views.get(index);
       if (result instanceof EngineError) return failedItem(result, pointTo);
       const scored = score(layout, result, view);
       return {
         ...scored,
         // Decided on the number that the answer shows, so that a reader can check it.
         flagged: scored.offensive >= threshold,
+        ...decisionOf(result),
+        ...(result.others.length === 0 ? {} : { otherModels: result.others.map((other) => otherModel(other, view)) }),
         windows: result.windows.length,
+        ...(explanation === undefined ? {} : { explanation }),
         ...(options.windows ? { windowResults: result.windows.map((window) => score(layout, window, view)) } : {}),
       };
     }),
@@ -138,8 +195,21 @@ export function classifyResponse(
       queueMs: toMicroseconds(timing.queueMs),
       tokenizeMs: toMicroseconds(timing.tokenizeMs),
       inferenceMs: toMicroseconds(timing.inferenceMs),
+      ...(explained === undefined ? {} : { explainMs: toMicroseconds(explained.milliseconds) }),
     },
   };
+}
+
+function referenceTo({ name, version }: ServedModel | Policy): { name: string; version: string } {
+  return { name, version };
+}
+
+function decisionOf({ decision, reasons, evasion, language }: ModeratedText) {
+  return { decision, reasons: [...reasons], evasion, ...(language === undefined ? {} : { language }) };
+}
+
+function otherModel({ model, result }: { readonly model: ServedModel; readonly result: TextResult }, view: GateView) {
+  return { model: referenceTo(model), ...score(layoutOf(model.manifest), result, view) };
 }
 
 /** The mean gate of each adapted layer of one result, over the layer's modules. */
@@ -167,6 +237,7 @@ interface Layout {
     readonly layer: number;
     readonly modules: readonly { readonly module: string; readonly column: number }[];
   }[];
+  readonly rank: (gates: readonly number[]) => GatePercentiles;
 }
 
 /** Worked out once a model: an answer is made for every text. */
@@ -181,12 +252,14 @@ function layoutOf(manifest: Manifest): Layout {
     layers: [...Map.groupBy(columns, ({ layer }) => layer)]
       .map(([layer, modules]) => ({ layer, modules }))
       .sort((one, other) => one.layer - other.layer),
+    rank: gateContext(manifest),
   };
   layouts.set(manifest, layout);
   return layout;
 }
 
-function score({ labels, layers }: Layout, { probabilities, gates, tokens }: WindowResult, view: GateView): Scores {
+function score(layout: Layout, { probabilities, gates, tokens }: WindowResult, view: GateView): Scores {
+  const { labels } = layout;
   const byLabel: Record<string, number> = {};
   let best = 0;
   let offensive = 0;
@@ -202,25 +275,35 @@ function score({ labels, layers }: Layout, { probabilities, gates, tokens }: Win
     offensive: round(Math.min(offensive, 1)),
     probabilities: byLabel,
   };
-  return view === 'none' ? { ...scores, tokens } : { ...scores, gates: gateView(layers, gates, view), tokens };
+  return view === 'none' ? { ...scores, tokens } : { ...scores, gates: gateView(layout, gates, view), tokens };
 }
 
 function gateView(
-  layers: Layout['layers'],
+  { layers, rank }: Layout,
   gates: readonly number[],
-  view: 'layers' | 'mean',
+  view: Exclude<GateView, 'none'>,
 ): Static<typeof Gates> | null {
   if (gates.length === 0) return null;
   const mean = round(gates.reduce((sum, gate) => sum + gate, 0) / gates.length);
   if (view === 'mean') return { mean };
+  const values = { mean, layers: byLayer(layers, (column) => round(at(gates, column))) };
+  if (view === 'layers') return values;
+  const percentiles = rank(gates);
   return {
-    mean,
-    layers: layers.map(({ layer, modules }) => {
-      const entry: Record<string, number> = { layer };
-      for (const { module, column } of modules) entry[module] = round(at(gates, column));
-      return entry;
-    }),
+    ...values,
+    percentiles: {
+      ...(percentiles.mean === undefined ? {} : { mean: percentiles.mean }),
+      layers: byLayer(layers, (column) => at(percentiles.columns, column)),
+    },
   };
+}
+
+function byLayer(layers: Layout['layers'], value: (column: number) => number): Record<string, number>[] {
+  return layers.map(({ layer, modules }) => {
+    const entry: Record<string, number> = { layer };
+    for (const { module, column } of modules) entry[module] = value(column);
+    return entry;
+  });
 }
 
 /** The engine promises as many values as the manifest names columns. */

@@ -2,24 +2,33 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 
-import { type Engine, EngineError } from '../engine/types.ts';
+import { EngineError } from '../engine/types.ts';
+import type { Explain } from '../moderation/explain.ts';
+import { allOrNothing } from '../moderation/moderator.ts';
+import type { Moderator } from '../moderation/types.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import { classifyRequestSchema, DEFAULTS, type TextLimits } from './classify-request.ts';
 import { ClassifyResponseSchema, classifyResponse, layerMeans } from './classify-response.ts';
 import { abortSignal } from './client-abort.ts';
-import { engineProblem } from './engine-problem.ts';
+import { explainAnswers, explainOptions } from './explanation.ts';
+import { moderationProblem } from './moderation-problem.ts';
 import { refer } from './named-schema.ts';
 import { problemResponses } from './problem-responses.ts';
+import { Problem } from './problems.ts';
 import { TIMEOUT_HEADER, TimeoutHeader, timeoutOf } from './request-timeout.ts';
 import { validationProblem } from './validation-problem.ts';
 
 export interface ClassifyOptions {
-  readonly engine: Engine;
+  readonly moderator: Moderator;
+  readonly explainer: Explain;
   readonly metrics: Metrics;
   readonly limits: TextLimits;
 }
 
-export const classifyRoutes: FastifyPluginAsyncTypebox<ClassifyOptions> = async (app, { engine, metrics, limits }) => {
+export const classifyRoutes: FastifyPluginAsyncTypebox<ClassifyOptions> = async (
+  app,
+  { moderator, explainer, metrics, limits },
+) => {
   const requestSchema = classifyRequestSchema(limits);
   app.addSchema(requestSchema);
   app.addSchema(ClassifyResponseSchema);
@@ -50,11 +59,15 @@ export const classifyRoutes: FastifyPluginAsyncTypebox<ClassifyOptions> = async 
             'invalid_type',
             'no_texts',
             'too_many_texts',
+            'too_many_to_explain',
             'text_too_long',
             'unknown_option',
             'invalid_option',
             'invalid_header',
             'unknown_model',
+            'model_and_policy',
+            'unknown_policy',
+            'policy_unfit',
             'body_too_large',
             'unsupported_media_type',
             'empty_after_normalization',
@@ -70,19 +83,41 @@ export const classifyRoutes: FastifyPluginAsyncTypebox<ClassifyOptions> = async 
       schemaErrorFormatter: validationProblem,
     },
     async (request, reply) => {
-      const { text, texts = [text as string], model, onError = DEFAULTS.onError, priority, ...options } = request.body;
+      const {
+        text,
+        texts = [text as string],
+        model,
+        policy,
+        onError = DEFAULTS.onError,
+        priority,
+        explain,
+        ...options
+      } = request.body;
       request.outcome.texts = texts.length;
+      const explaining = explainOptions(explain, limits.explainWords);
+      if (explaining !== undefined && texts.length > limits.explainTexts)
+        throw new Problem('too_many_to_explain', { detail: `At most ${limits.explainTexts} texts with \`explain\`.` });
       const pointTo = (index: number) => (text === undefined ? `/texts/${index}` : '/text');
       const signal = abortSignal(reply);
-      const asked = { model, texts, signal, priority, timeoutMs: timeoutOf(request.headers) };
-      const answering = onError === 'item' ? engine.classifyEach(asked) : engine.classify(asked);
-      const found = await answering.catch((error: unknown) => {
-        if (!signal.aborted) throw engineProblem(error, pointTo);
+      const timeoutMs = timeoutOf(request.headers);
+      const asked = { model, policy, texts, signal, priority, timeoutMs };
+      const begun = performance.now();
+      const moderated = moderator.moderate(asked);
+      const answering = onError === 'item' ? moderated : moderated.then(allOrNothing);
+      const explained = answering.then(async (found) => {
+        if (explaining === undefined) return { found };
+        const left = timeoutMs === undefined ? undefined : Math.max(1, begun + timeoutMs - performance.now());
+        const patience = { signal, timeoutMs: left };
+        return { found, explained: await explainAnswers(explainer, found, texts, explaining, patience) };
+      });
+      const outcome = await explained.catch((error: unknown) => {
+        if (!signal.aborted) throw moderationProblem(error, pointTo);
       });
       // Nobody is left to answer.
-      if (found === undefined) return reply.hijack();
+      if (outcome === undefined) return reply.hijack();
+      const { found } = outcome;
       request.outcome.model = found.model.name;
-      const answer = classifyResponse(found, options, pointTo);
+      const answer = classifyResponse(found, options, pointTo, outcome.explained);
       for (const [index, result] of found.results.entries()) {
         const shown = answer.results[index];
         if (result instanceof EngineError || shown === undefined || 'error' in shown) continue;

@@ -57,6 +57,11 @@ export const PROBLEMS = {
     title: '`texts` has more entries than one request may',
     remedy: 'Send several requests, or raise MAX_TEXTS.',
   },
+  too_many_to_explain: {
+    status: 400,
+    title: '`explain` is asked for more texts than one request may have explained',
+    remedy: 'Send fewer texts with `explain`, or raise EXPLAIN_TEXTS.',
+  },
   text_too_long: {
     status: 400,
     title: 'A text has more characters than a text may',
@@ -181,6 +186,11 @@ export const PROBLEMS = {
     status: 504,
     title: 'The request was not answered in time',
     remedy: 'Send it again later, or allow more time with `X-Request-Timeout-Ms`.',
+  },
+  not_enabled: {
+    status: 501,
+    title: 'What this path does is turned off',
+    remedy: 'Set the settings that `detail` names.',
   },
   not_ready: {
     status: 503,

@@ -2,7 +2,7 @@
 import type { FastifySchemaValidationError } from 'fastify/types/schema.js';
 
 import { USES } from '../moderation/policy.ts';
-import { GATE_VIEWS, ON_ERROR, PRIORITIES } from './classify-request.ts';
+import { GATE_VIEWS, OFFSETS, ON_ERROR, PRIORITIES } from './classify-request.ts';
 import { Problem, type ProblemCode } from './problems.ts';
 import { TIMEOUT_ACCEPTS, TIMEOUT_HEADER } from './request-timeout.ts';
 
@@ -14,6 +14,9 @@ const OPTION_VALUES: Readonly<Record<string, string>> = {
   gates: `\`gates\` must be one of ${GATE_VIEWS.join(', ')}.`,
   threshold: `\`threshold\` must be a number from 0 to 1 or one of ${USES.join(', ')}.`,
   windows: '`windows` must be true or false.',
+  explain: '`explain` must be true, false or an object with `words` and `offsets`.',
+  'explain/words': '`words` must be a whole number from 1 to EXPLAIN_WORDS.',
+  'explain/offsets': `\`offsets\` must be one of ${OFFSETS.join(', ')}.`,
   policy: '`policy` must be a string.',
   onError: `\`onError\` must be one of ${ON_ERROR.join(', ')}.`,
   priority: `\`priority\` must be one of ${PRIORITIES.join(', ')}.`,
