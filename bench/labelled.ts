@@ -41,7 +41,9 @@ export function olidTest(dataDir: string): LabelledText[] {
 
 /** German tweets: GermEval 2018's training file. */
 export function germEvalTexts(dataDir: string): string[] {
-  return lines(join(dataDir, 'germeval2018', 'germeval2018.training.txt')).map((line) => line.split('\t', 1)[0] as string);
+  return lines(join(dataDir, 'germeval2018', 'germeval2018.training.txt')).map(
+    (line) => line.split('\t', 1)[0] as string,
+  );
 }
 
 /** English posts from Twitter and Gab: HateXplain's validation split. */
