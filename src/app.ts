@@ -40,7 +40,7 @@ export interface AppDependencies {
   /** Languages are not looked at if absent. */
   readonly detectLanguage?: DetectLanguage | undefined;
   /** How labels map onto the words of other services; the bundles' own mappings if absent. */
-  readonly attributes?: Attributes | undefined;
+  readonly attributes?: Attributes;
   /** Suggested scores are not kept if absent. */
   readonly feedback?: FeedbackFile | undefined;
   /** Of the service, as the OpenAPI document says it. */

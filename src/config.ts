@@ -70,6 +70,19 @@ function list<const T extends string>(
   };
 }
 
+/** An http or https address without a query or credentials. */
+function address<T extends string | undefined>(setting: Described<T>): Setting<T | string> {
+  return {
+    accepts: 'an address like https://moderation.example.org',
+    ...setting,
+    read(value) {
+      const url = URL.parse(value);
+      const plain = url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.search === '';
+      return plain && url.password === '' && url.hash === '' ? url.href : undefined;
+    },
+  };
+}
+
 export const SETTINGS = {
   host: text({ env: 'HOST', fallback: '0.0.0.0', doc: 'Address to listen on' }),
   port: integer({
@@ -115,6 +128,22 @@ export const SETTINGS = {
     fallback: 20_000,
     doc: 'Longest text, in Unicode code points',
   }),
+  explainTexts: integer({
+    env: 'EXPLAIN_TEXTS',
+    unit: 'texts',
+    min: 0,
+    max: 1_000,
+    fallback: 4,
+    doc: 'Most texts in a request with `explain`; 0 switches explanations off',
+  }),
+  explainWords: integer({
+    env: 'EXPLAIN_WORDS',
+    unit: 'words',
+    min: 1,
+    max: 1_000,
+    fallback: 64,
+    doc: 'Most times that one text is classified again to explain it; in longer texts words are taken together',
+  }),
   bodyLimitBytes: integer({
     env: 'BODY_LIMIT_BYTES',
     unit: 'bytes',
@@ -142,6 +171,32 @@ export const SETTINGS = {
     env: 'COMPAT',
     values: ['perspective', 'openai', 'tei', 'vllm', 'kserve'],
     doc: 'Foreign protocols that are spoken, separated by commas; `none` for the native API alone',
+  }),
+  attributesFile: text<string | undefined>({
+    env: 'ATTRIBUTES_FILE',
+    fallback: undefined,
+    fallbackDoc: "the bundles' own",
+    doc: 'JSON file that maps labels to Perspective attributes and OpenAI categories, by model',
+  }),
+  feedbackFile: text<string | undefined>({
+    env: 'FEEDBACK_FILE',
+    fallback: undefined,
+    fallbackDoc: 'none',
+    doc: 'JSON Lines file that `comments:suggestscore` appends to; needs ADMIN_KEY too, which is the key to send',
+  }),
+  feedbackMaxBytes: integer({
+    env: 'FEEDBACK_MAX_BYTES',
+    unit: 'bytes',
+    min: 1_024,
+    max: 1_099_511_627_776,
+    fallback: 1_073_741_824,
+    doc: 'Largest size of FEEDBACK_FILE; what would make it larger is refused',
+  }),
+  publicUrl: address<string | undefined>({
+    env: 'PUBLIC_URL',
+    fallback: undefined,
+    fallbackDoc: 'where a request was sent',
+    doc: "Address at which clients reach the service; set it behind a proxy for Google's clients, which read it from the discovery document",
   }),
   workers: integer<number | undefined>({
     env: 'WORKERS',

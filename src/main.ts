@@ -3,6 +3,9 @@ import { readFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 
 import { announce } from './announcement.ts';
+import type { Attributes } from './api/compat/attributes.ts';
+import { AttributesFileError, loadAttributes } from './api/compat/attributes-file.ts';
+import { type FeedbackFile, openFeedbackFile } from './api/compat/perspective/feedback-file.ts';
 import { buildApp } from './app.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { createEngine } from './engine/engine.ts';
@@ -23,7 +26,16 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, leaveWhi
 const engine = await startEngine();
 metrics.watch(engine);
 const lifecycle = createLifecycle();
-const app = await buildApp({ engine, lifecycle, logger, metrics, config, version: await ownVersion() });
+const app = await buildApp({
+  engine,
+  lifecycle,
+  logger,
+  metrics,
+  config,
+  attributes: await readAttributes(),
+  feedback: await openFeedback(),
+  version: await ownVersion(),
+});
 await listen();
 
 const shutdown = createShutdown({
@@ -67,6 +79,20 @@ async function startEngine(): Promise<Engine> {
     giveUp(`DEFAULT_MODEL (${config.defaultModel}) is not served. Served are: ${names.join(', ')}.`);
   }
   return started;
+}
+
+async function readAttributes(): Promise<Attributes> {
+  return loadAttributes(config.attributesFile, engine.models()).catch((error: unknown) => {
+    if (!(error instanceof AttributesFileError)) throw error;
+    return giveUp(`ATTRIBUTES_FILE (${config.attributesFile}) is wrong:\n${indent(error.problems)}`);
+  });
+}
+
+async function openFeedback(): Promise<FeedbackFile | undefined> {
+  if (config.feedbackFile === undefined) return undefined;
+  return openFeedbackFile(config.feedbackFile, config.feedbackMaxBytes).catch((error: Error) =>
+    giveUp(`FEEDBACK_FILE (${config.feedbackFile}) cannot be appended to: ${error.message}`),
+  );
 }
 
 async function listen(): Promise<void> {

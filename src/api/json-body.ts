@@ -13,14 +13,15 @@ export function acceptJsonOnly(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     try {
-      done(null, parse(request, body as Buffer));
+      done(null, readJson(request, body as Buffer));
     } catch (error) {
       done(error as FastifyError);
     }
   });
 }
 
-function parse(request: FastifyRequest, body: Buffer): unknown {
+/** @throws Problem for what is no JSON in plain UTF-8, whatever the request says it is */
+export function readJson(request: FastifyRequest, body: Buffer): unknown {
   const { 'content-type': type = '', 'content-encoding': encoding = 'identity' } = request.headers;
   if (UTF8_CHARSET.test(type)) throw new Problem('unsupported_media_type', { detail: 'The charset must be UTF-8.' });
   if (encoding.toLowerCase() !== 'identity') {

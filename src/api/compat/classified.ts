@@ -1,7 +1,15 @@
 /** Texts through the engine for a foreign protocol: what the log and the metrics are told is the same for all of them. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
-import type { ServedModel, TextResult, Timing } from '../../engine/types.ts';
+import {
+  type Classification,
+  type ClassifyRequest,
+  EngineError,
+  type ServedModel,
+  type TextOutcome,
+  type TextResult,
+  type Timing,
+} from '../../engine/types.ts';
 import { offensiveScore, roundScore } from '../../moderation/scores.ts';
 import { layerMeans } from '../classify-response.ts';
 import { abortSignal } from '../client-abort.ts';
@@ -13,6 +21,8 @@ export interface Asked {
   readonly model?: string | undefined;
   readonly texts: readonly string[];
   readonly timeoutMs?: number | undefined;
+  /** How many of the texts, from the first on, are counted as such; the others are parts of them. All, if absent. */
+  readonly counted?: number | undefined;
   /** @returns the JSON Pointer of the text with that index */
   pointTo(index: number): string;
 }
@@ -31,23 +41,48 @@ export interface Scored {
   readonly exact: TextResult;
 }
 
-export interface Classified {
+export interface Classified<Result = Scored> {
   readonly model: ServedModel;
   /** One a text, in order. */
-  readonly results: readonly Scored[];
+  readonly results: readonly Result[];
   readonly timing: Timing;
 }
 
-/** @returns undefined when the client has gone: nobody is left to answer @throws Problem */
-export async function classify(
-  { engine, metrics }: Pick<CompatOptions, 'engine' | 'metrics'>,
+type Options = Pick<CompatOptions, 'engine' | 'metrics'>;
+
+/** @returns undefined when the client has gone: nobody is left to answer @throws Problem; the first text at fault decides */
+export function classify(
+  options: Options,
   request: FastifyRequest,
   reply: FastifyReply,
-  { pointTo, ...asked }: Asked,
+  asked: Asked,
 ): Promise<Classified | undefined> {
-  request.outcome.texts = asked.texts.length;
+  return answer(options, request, reply, asked, (question) => options.engine.classify(question));
+}
+
+/** As `classify`, but texts fail alone. @throws Problem for what concerns the whole request */
+export function classifyEach(
+  options: Options,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  asked: Asked,
+): Promise<Classified<Scored | EngineError> | undefined> {
+  return answer(options, request, reply, asked, (question) => options.engine.classifyEach(question));
+}
+
+/** A result that is no error stays none. */
+type ScoredAs<Outcome> = Outcome extends TextResult ? Scored : Outcome;
+
+async function answer<Outcome extends TextOutcome>(
+  { metrics }: Options,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { pointTo, counted = Number.POSITIVE_INFINITY, ...asked }: Asked,
+  ask: (question: ClassifyRequest) => Promise<Classification<Outcome>>,
+): Promise<Classified<ScoredAs<Outcome>> | undefined> {
+  request.outcome.texts = Math.min(asked.texts.length, counted);
   const signal = abortSignal(reply);
-  const found = await engine.classify({ ...asked, signal }).catch((error: unknown) => {
+  const found = await ask({ ...asked, signal }).catch((error: unknown) => {
     if (!signal.aborted) throw engineProblem(error, pointTo);
   });
   if (found === undefined) {
@@ -56,9 +91,11 @@ export async function classify(
   }
   const { model, timing } = found;
   request.outcome.model = model.name;
-  const results = found.results.map((result) => scored(model, result));
-  for (const { label, exact } of results) metrics.classified(model.name, label, layerMeans(model, exact));
-  return { model, results, timing };
+  const results = found.results.map((outcome) => (outcome instanceof EngineError ? outcome : scored(model, outcome)));
+  for (const result of results.slice(0, counted)) {
+    if (!(result instanceof EngineError)) metrics.classified(model.name, result.label, layerMeans(model, result.exact));
+  }
+  return { model, results: results as ScoredAs<Outcome>[], timing };
 }
 
 function scored({ manifest }: ServedModel, exact: TextResult): Scored {

@@ -1,6 +1,7 @@
 /** `comments:analyze`: a comment in, the scores of the requested attributes out. */
-import { EngineError, type TextOutcome, type TextResult } from '../../../engine/types.ts';
+import { EngineError } from '../../../engine/types.ts';
 import { attributeScore } from '../attributes.ts';
+import type { Scored } from '../classified.ts';
 import type { ScoredAttribute } from './attributes.ts';
 import { commentEmpty, perspectiveError } from './google-error.ts';
 import type { Language } from './language.ts';
@@ -32,11 +33,11 @@ export function commentText({ comment, context }: Pick<AnalyzeRequest, 'comment'
 /** A part of the comment and what became of it. */
 export interface SpanOutcome {
   readonly span: Span;
-  readonly outcome: TextOutcome;
+  readonly outcome: Scored | EngineError;
 }
 
 export function analyzeResponse(
-  summary: TextResult,
+  summary: Scored,
   spans: readonly SpanOutcome[],
   attributes: readonly ScoredAttribute[],
   { used, detected }: Language,
@@ -52,11 +53,11 @@ export function analyzeResponse(
 
 function scoresOf(
   { columns, threshold }: ScoredAttribute,
-  summary: TextResult,
+  summary: Scored,
   spans: readonly SpanOutcome[],
 ): ScoresOfAttribute {
-  const score = ({ probabilities }: TextResult) => {
-    const value = attributeScore(columns, probabilities);
+  const score = ({ exact }: Scored) => {
+    const value = attributeScore(columns, exact.probabilities);
     return value < threshold ? undefined : { value, type: 'PROBABILITY' as const };
   };
   const summaryScore = score(summary);

@@ -36,7 +36,10 @@ export function scoredAttributes(
     const attribute = NAME.exec(name)?.[1];
     const columns = scored.get(attribute ?? '');
     if (attribute === undefined || (columns === undefined && !KNOWN_ATTRIBUTES.includes(attribute))) {
-      throw perspectiveError('INVALID_REQUEST', `Unknown requested attribute${attribute === undefined ? '' : `: ${name}`}`);
+      throw perspectiveError(
+        'INVALID_REQUEST',
+        `Unknown requested attribute${attribute === undefined ? '' : `: ${name}`}`,
+      );
     }
     if (scoreType !== 'PROBABILITY' && scoreType !== 'SCORE_TYPE_UNSPECIFIED') {
       const message = `Requested score type ${scoreType} is not supported by attribute ${name}`;

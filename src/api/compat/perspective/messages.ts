@@ -19,12 +19,19 @@ const optional = {
 };
 
 function message<P extends Record<string, TSchema>>(name: string, properties: P, description: string) {
-  return Type.Object(properties, { $id: `${NAMESPACE}${name}`, additionalProperties: false, description });
+  const $id = `${NAMESPACE}${name}`;
+  // `Type.Object` forgets its $id in its type.
+  return Object.assign(Type.Object(properties, { additionalProperties: false, description }), { $id });
 }
 
 /** Fastify would leave names with a line break unchecked if the pattern of `Type.Record` decided. */
 function mapOf<T extends TSchema>(value: T, description: string, bounds: object = {}) {
-  return Type.Unsafe<Record<string, Static<T>>>({ type: 'object', additionalProperties: value, description, ...bounds });
+  return Type.Unsafe<Record<string, Static<T>>>({
+    type: 'object',
+    additionalProperties: value,
+    description,
+    ...bounds,
+  });
 }
 
 const TextEntry = message(
@@ -90,7 +97,9 @@ export const AnalyzeCommentRequest = message(
       mapOf(refer(AttributeParameters), 'By name of the attribute', { maxProperties: 100 }),
     ),
     languages: optional.texts('Of the comment, ISO 639-1 or BCP 47'),
-    dropUnsupportedAttributes: optional.flag('Leave out attributes that are not scored, instead of refusing the request'),
+    dropUnsupportedAttributes: optional.flag(
+      'Leave out attributes that are not scored, instead of refusing the request',
+    ),
     spanAnnotations: optional.flag('Also score each sentence'),
     doNotStore: optional.flag('Without effect: comments are never stored'),
     clientToken: optional.text('Echoed in the answer'),
