@@ -3,6 +3,8 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 
+import { documentSecondForm } from './second-form.ts';
+
 /** The page's styles are inline; everything else comes from this origin or not at all. */
 const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
@@ -31,9 +33,15 @@ export async function documentRoutes(app: FastifyInstance, version: string): Pro
       servers: [{ url: '/' }],
       tags: [
         { name: 'classification', description: 'Texts in, classes and gates out' },
+        { name: 'text-embeddings-inference', description: 'Requests and answers of text-embeddings-inference' },
+        { name: 'vLLM', description: 'Requests and answers of vLLM; `POST /classify` takes them too' },
+        { name: 'KServe', description: 'The Open Inference Protocol (KServe v2), with extensions of Triton' },
+        { name: 'perspective', description: 'The Comment Analyzer API of Perspective; errors in the shape of Google' },
+        { name: 'openai', description: 'The moderation endpoint of OpenAI; errors in its shape' },
         { name: 'operation', description: 'For load balancers and monitoring' },
       ],
     },
+    transform: ({ schema, url, route }) => ({ schema: documentSecondForm(schema, route.config?.secondForm), url }),
     refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `schema-${index}`) },
   });
   await app.register(swaggerUi, {

@@ -9,8 +9,16 @@ import type { FastifyPluginAsync } from 'fastify';
 import type { Config } from '../../config.ts';
 import type { Engine } from '../../engine/types.ts';
 import type { Lifecycle } from '../../lifecycle.ts';
+import type { DetectLanguage } from '../../moderation/language.ts';
 import type { Metrics } from '../../observability/metrics.ts';
+import type { SecondForm } from '../second-form.ts';
+import type { Attributes } from './attributes.ts';
+import { openaiRoutes } from './openai/routes.ts';
+import type { FeedbackFile } from './perspective/feedback-file.ts';
+import { perspectiveRoutes } from './perspective/routes.ts';
 import { teiRoutes } from './tei/routes.ts';
+import { vllmForm } from './vllm/classify.ts';
+import { vllmModelRoutes } from './vllm/models.ts';
 
 /** What a protocol's plugin is given. */
 export interface CompatOptions {
@@ -18,6 +26,12 @@ export interface CompatOptions {
   readonly lifecycle: Lifecycle;
   readonly metrics: Metrics;
   readonly config: Config;
+  /** How labels map onto attributes and categories. */
+  readonly attributes: Attributes;
+  /** Absent where languages are not looked at. */
+  readonly detectLanguage?: DetectLanguage | undefined;
+  /** Where suggested scores are kept; absent where they are not. */
+  readonly feedback?: FeedbackFile | undefined;
   /** Of the service. */
   readonly version: string;
 }
@@ -25,6 +39,13 @@ export interface CompatOptions {
 export interface Protocol {
   readonly name: Config['compat'][number];
   readonly routes: FastifyPluginAsync<CompatOptions>;
+  /** Its requests on paths that are also ours. */
+  readonly forms?: (options: CompatOptions) => readonly SecondForm[];
 }
 
-export const PROTOCOLS: readonly Protocol[] = [{ name: 'tei', routes: teiRoutes }];
+export const PROTOCOLS: readonly Protocol[] = [
+  { name: 'perspective', routes: perspectiveRoutes },
+  { name: 'openai', routes: openaiRoutes },
+  { name: 'tei', routes: teiRoutes },
+  { name: 'vllm', routes: vllmModelRoutes, forms: (options) => [vllmForm(options)] },
+];

@@ -1,0 +1,33 @@
+/** Errors in the shape of vLLM: {error: {message, type, param, code}}. */
+import { STATUS_CODES } from 'node:http';
+
+import { Type } from 'typebox';
+
+import { PROBLEMS } from '../../problems.ts';
+import type { ErrorShape } from '../errors.ts';
+
+/** Where vLLM has a name of its own; other statuses go by their HTTP phrase. */
+const TYPES: Readonly<Record<number, string>> = {
+  400: 'BadRequestError',
+  404: 'NotFoundError',
+  500: 'InternalServerError',
+};
+
+export const vllmError: ErrorShape = ({ code, message, details }) => {
+  // Whatever is wrong with a body is a bad request there.
+  const status = PROBLEMS[code].status === 422 ? 400 : PROBLEMS[code].status;
+  const param = details.pointer?.split('/')[1] ?? null;
+  return { status, body: { error: { message, type: TYPES[status] ?? STATUS_CODES[status], param, code: status } } };
+};
+
+export const VllmErrorSchema = Type.Object(
+  {
+    error: Type.Object({
+      message: Type.String(),
+      type: Type.String(),
+      param: Type.Union([Type.String(), Type.Null()], { description: 'The field at fault' }),
+      code: Type.Integer({ description: 'The HTTP status' }),
+    }),
+  },
+  { $id: 'VllmError', description: 'An error of vLLM' },
+);
