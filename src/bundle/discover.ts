@@ -1,45 +1,32 @@
-/** The bundles of a models folder: which are sound, which are refused, and which of two with one name counts. */
+/** The bundles of a models folder: which are sound, which are refused, and which of two with one name and version counts. */
 import { readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
-import { type Bundle, loadBundle } from './load.ts';
+import { type Bundle, type HeldBundle, isUnchanged, loadBundle } from './load.ts';
 import { BundleError } from './problem.ts';
 
+export interface RefusedFolder {
+  readonly folder: string;
+  /** Absent when the manifest could not be read. */
+  readonly name?: string;
+  readonly version?: string;
+  readonly reason: string;
+}
+
 export interface Discovery {
-  /** Sound bundles with distinct names, in order of name. */
+  /** Sound bundles that were read now, each name and version once, by name and then newest first. */
   readonly bundles: readonly Bundle[];
-  readonly refused: readonly { readonly folder: string; readonly reason: string }[];
+  /** Of those that serve: what their folders still hold. */
+  readonly unchanged: readonly HeldBundle[];
+  readonly refused: readonly RefusedFolder[];
 }
 
 /**
- * Loads every folder in `modelsDir` that holds a `manifest.json`. One bad bundle never keeps the others from being found.
+ * Names in `modelsDir` under which there is a `manifest.json`, in order. Hidden ones are somebody's work in progress.
  *
- * @throws Error when `modelsDir` itself cannot be read
+ * @throws Error when `modelsDir` cannot be read
  */
-export async function discoverBundles(modelsDir: string): Promise<Discovery> {
-  const folders = await bundleFolders(modelsDir);
-  const refused: { folder: string; reason: string }[] = [];
-  const sound: Bundle[] = [];
-  const outcomes = await Promise.allSettled(folders.map((name) => loadBundle(join(modelsDir, name))));
-  outcomes.forEach((outcome, i) => {
-    const folder = folders[i] as string;
-    if (outcome.status === 'fulfilled') sound.push(outcome.value);
-    else refused.push({ folder, reason: reasonOf(outcome.reason) });
-  });
-
-  // The newest of one name serves; a tie goes to the first folder.
-  sound.sort((a, b) => order(b.manifest.createdAt, a.manifest.createdAt) || order(a.folder, b.folder));
-  const bundles = new Map<string, Bundle>();
-  for (const bundle of sound) {
-    const { name, version } = bundle.manifest;
-    const serving = bundles.get(name);
-    if (serving === undefined) bundles.set(name, bundle);
-    else refused.push({ folder: lastName(bundle.folder), reason: supersededBy(serving, name, version) });
-  }
-  return { bundles: [...bundles.values()].sort((a, b) => order(a.manifest.name, b.manifest.name)), refused };
-}
-
-async function bundleFolders(modelsDir: string): Promise<string[]> {
+export async function bundleFolders(modelsDir: string): Promise<string[]> {
   let names: string[];
   try {
     names = await readdir(modelsDir);
@@ -47,8 +34,9 @@ async function bundleFolders(modelsDir: string): Promise<string[]> {
     const code = (error as NodeJS.ErrnoException).code ?? 'unknown error';
     throw new Error(`The models folder cannot be read (${code}): set MODELS_DIR to a folder that holds bundles`);
   }
+  const visible = names.filter((name) => !name.startsWith('.'));
   const found = await Promise.all(
-    names.map(async (name) => {
+    visible.map(async (name) => {
       const manifest = await stat(join(modelsDir, name, 'manifest.json')).catch(() => undefined);
       return manifest === undefined ? [] : [name];
     }),
@@ -56,14 +44,59 @@ async function bundleFolders(modelsDir: string): Promise<string[]> {
   return found.flat().sort();
 }
 
-function supersededBy(serving: Bundle, name: string, version: string): string {
-  const other = lastName(serving.folder);
-  return serving.manifest.version === version
-    ? `${name} ${version} is also in folder ${other}: remove one of them`
-    : `${name} ${serving.manifest.version} in folder ${other} is newer than ${version}`;
+/**
+ * Reads bundles. One bad bundle never keeps the others from being found.
+ *
+ * @param folders names as `bundleFolders` has them; all of them if absent
+ * @param serving what serves now: it is not read again where its folder still holds it, and has the first claim on its
+ *   name and version
+ * @throws Error when `modelsDir` itself cannot be read
+ */
+export async function discoverBundles(
+  modelsDir: string,
+  folders?: readonly string[],
+  serving: readonly HeldBundle[] = [],
+): Promise<Discovery> {
+  const names = folders ?? (await bundleFolders(modelsDir));
+  const refused: RefusedFolder[] = [];
+  const sound: Bundle[] = [];
+  const unchanged: HeldBundle[] = [];
+  await Promise.all(
+    names.map(async (name) => {
+      const folder = join(modelsDir, name);
+      try {
+        for (const bundle of serving)
+          if (bundle.folder === folder && (await isUnchanged(bundle))) return void unchanged.push(bundle);
+        sound.push(await loadBundle(folder));
+      } catch (error) {
+        refused.push({ folder: name, reason: reasonOf(error) });
+      }
+    }),
+  );
+
+  const claims = new Map(serving.map((bundle) => [identity(bundle), bundle.folder]));
+  // A bundle that was read from a folder takes the place of what that folder served.
+  for (const bundle of sound) if (claims.get(identity(bundle)) === bundle.folder) claims.delete(identity(bundle));
+  sound.sort((a, b) => order(b.manifest.createdAt, a.manifest.createdAt) || order(a.folder, b.folder));
+  const bundles: Bundle[] = [];
+  for (const bundle of sound) {
+    const { name, version } = bundle.manifest;
+    const other = claims.get(identity(bundle));
+    if (other === undefined) {
+      claims.set(identity(bundle), bundle.folder);
+      bundles.push(bundle);
+      continue;
+    }
+    await bundle.files.close();
+    const reason = `${name} ${version} is also in folder ${basename(other)}: remove one of them`;
+    refused.push({ folder: basename(bundle.folder), name, version, reason });
+  }
+  bundles.sort((a, b) => order(a.manifest.name, b.manifest.name));
+  refused.sort((a, b) => order(a.folder, b.folder));
+  return { bundles, unchanged, refused };
 }
 
-const lastName = (folder: string) => folder.slice(Math.max(folder.lastIndexOf('/'), folder.lastIndexOf('\\')) + 1);
+const identity = ({ manifest }: HeldBundle) => `${manifest.name}@${manifest.version}`;
 
 const order = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 

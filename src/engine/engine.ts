@@ -6,9 +6,11 @@
  */
 import { usableCpus } from './cpus.ts';
 import { createInferencePool } from './inference-pool.ts';
-import { createModels, type Models } from './models.ts';
+import { createModels, type Model, type Models } from './models.ts';
+import type { ShadowRule } from './references.ts';
 import { createRequests, type Item } from './requests.ts';
 import { createScheduler } from './scheduler.ts';
+import { createShadows } from './shadow.ts';
 import type { ChildWatch } from './supervisor.ts';
 import { createTokenizers } from './tokenizers.ts';
 import type { ProviderOption } from './trial.ts';
@@ -26,13 +28,19 @@ import {
 export interface EngineOptions {
   /** [MODELS_DIR] Folder whose subfolders are bundles. */
   readonly modelsDir: string;
-  /** [DEFAULT_MODEL] Name of the model that answers when a request names none. Default: the first by name. */
+  /** [DEFAULT_MODEL] Name, alias or `name@version` of what answers when a request names no model. Default: the first by name. */
   readonly defaultModel?: string | undefined;
+  /** [ALIASES] Alias -> name or `name@version`. An alias with the name of a model pins it to a version. Default: none. */
+  readonly aliases?: ReadonlyMap<string, string> | undefined;
+  /** [SHADOW] Shares of traffic that a second model classifies too. Default: none. */
+  readonly shadows?: readonly ShadowRule[] | undefined;
   /**
    * [EXECUTION_PROVIDER] `cuda`: a bundle that cannot run on it is refused. `auto`: CUDA where a graph lists it and
    * the machine has it, else the CPU. Default `auto`.
    */
   readonly executionProvider?: ProviderOption | undefined;
+  /** [CUDA_DEVICE_ID] Index of the CUDA device. Default 0. */
+  readonly cudaDevice?: number | undefined;
   /** [WORKERS] Inference processes. Default: one for each usable processor, which suits small models. */
   readonly workers?: number | undefined;
   /** [THREADS] Threads of each inference process. Default: usable processors / workers, rounded down, at least 1. */
@@ -59,6 +67,7 @@ export interface EngineOptions {
  * A bundle that fails is in `refused()`; serving nothing is not an error of this function.
  *
  * @throws Error when `modelsDir` cannot be read
+ * @throws ReferencesError when models are served and a setting names one that is not
  */
 export async function createEngine(options: EngineOptions): Promise<Engine> {
   const cpus = usableCpus();
@@ -95,18 +104,42 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     loadTimeoutMs,
     scheduler,
     events: requests.events,
+    unloadable(model, reason) {
+      const [name = '', rest = ''] = model.split('@');
+      const [version = ''] = rest.split('#');
+      observer.unloadable?.({ name, version, reason });
+    },
     watch,
   });
   const endProcesses = () => Promise.all([tokenizers.close(), pool.close()]);
 
   let models: Models;
   try {
-    const { modelsDir, defaultModel, executionProvider: provider = 'auto' } = options;
-    models = await createModels({ modelsDir, defaultModel, tokenizers, pool, provider, threads, batchTokens });
+    const { modelsDir, executionProvider: provider = 'auto', cudaDevice = 0 } = options;
+    const { defaultModel, aliases = new Map(), shadows = [] } = options;
+    models = await createModels({
+      modelsDir,
+      references: { defaultModel, aliases, shadows },
+      tokenizers,
+      pool,
+      graphs: { provider, cudaDevice, threads },
+      batchTokens,
+      observer,
+    });
   } catch (error) {
     await endProcesses();
     throw error;
   }
+  const classifyWith = (model: Model, request: ClassifyRequest) =>
+    models.use(model, () => requests.classifyEach(model, request));
+  const shadows = createShadows({
+    rules: options.shadows ?? [],
+    find: models.find,
+    waiting: () => scheduler.windows + tokenizers.texts,
+    limit: workers,
+    classify: classifyWith,
+    observer,
+  });
 
   let closing: Promise<void> | undefined;
   let inHand = 0;
@@ -119,7 +152,9 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     request.signal?.throwIfAborted();
     inHand++;
     try {
-      return await requests.classifyEach(model, request);
+      const classification = await classifyWith(model, request);
+      shadows.follow(model, request.texts, classification.results);
+      return classification;
     } finally {
       inHand--;
       if (inHand === 0) emptied?.();
@@ -131,14 +166,11 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     refused: models.refused,
     defaultModel: () => models.find(undefined)?.served,
     find: (reference) => models.find(reference)?.served,
-    aliases: () => new Map(),
-    repository: () => [
-      ...models.list().map(({ folder, name, version }) => ({ folder, name, version, state: 'ready' as const })),
-      ...models.refused().map((refused) => ({ ...refused, state: 'unavailable' as const })),
-    ],
-    reload: () => Promise.reject(new Error('not while serving')),
-    load: () => Promise.reject(new Error('not while serving')),
-    unload: () => Promise.reject(new Error('not while serving')),
+    aliases: models.aliases,
+    repository: models.repository,
+    reload: models.reload,
+    load: models.load,
+    unload: models.unload,
     ready: () => closing === undefined && models.list().length > 0 && tokenizers.running && pool.running,
     classifyEach,
     async classify(request) {
@@ -150,7 +182,8 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
           await new Promise<void>((resolve) => {
             emptied = resolve;
           });
-        await endProcesses();
+        shadows.close();
+        await Promise.all([models.close(), endProcesses()]);
       })();
       return closing;
     },

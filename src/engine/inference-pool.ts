@@ -6,7 +6,7 @@
  */
 import type { GraphChoice, LoadGraph, Ran } from './protocol.ts';
 import type { Batch, Scheduler, Window } from './scheduler.ts';
-import { type ChildWatch, type SupervisedChild, superviseChild } from './supervisor.ts';
+import { ChildError, type ChildWatch, type SupervisedChild, superviseChild } from './supervisor.ts';
 
 /** What one window's run gave. */
 export interface WindowOutput {
@@ -33,11 +33,28 @@ export interface TrialWorker {
   unload(model: string): Promise<void>;
 }
 
+/** A process that serves nothing. */
+export interface SpareWorker {
+  trial<R>(work: (worker: TrialWorker) => Promise<R>): Promise<R>;
+  close(): Promise<void>;
+}
+
 export interface InferencePool {
   /** Runs `work` on one process, which takes no other trial meanwhile. */
   trial<R>(work: (worker: TrialWorker) => Promise<R>): Promise<R>;
-  /** Every process loads the graph and keeps it, over replacements too; resolves when those that run have it. */
+  /** Starts a process to try bundles on while the others serve. */
+  spare(): SpareWorker;
+  /** Every process loads the graph and keeps it, over replacements too; resolves when those that run have it, warm. */
   serve(spec: LoadGraph): Promise<void>;
+  /**
+   * Replaces the processes one after the other by new ones that have loaded exactly these graphs, and are warm. There
+   * are never fewer processes than before, and memory of what is no longer loaded goes back to the system.
+   *
+   * @throws ChildError when a new process cannot load one of them; then what was served goes on being served
+   */
+  renew(specs: readonly LoadGraph[]): Promise<void>;
+  /** Frees sessions in the processes that run, which keep most of the memory. */
+  withdraw(models: readonly string[]): Promise<void>;
   /** To be called after windows were offered to the scheduler. */
   wake(): void;
   /** True while a process runs that has loaded what is served. */
@@ -48,6 +65,16 @@ export interface InferencePool {
 /** As in the tokenizer's lane: failed starts in a row, of every process, after which waiting windows are given up. */
 const GIVE_UP_AFTER = 5;
 
+/** Milliseconds that one graph may be warmed up on one process; the run that exceeds them is the last. */
+const WARM_UP_MS = 500;
+/** A short text, a longer one, some together, and a full batch of the default size. */
+const WARM_UP_SHAPES = [
+  { rows: 1, longest: 8 },
+  { rows: 1, longest: 64 },
+  { rows: 4, longest: 16 },
+  { rows: 6, longest: 32 },
+] as const;
+
 interface Worker {
   readonly child: SupervisedChild;
   readonly loaded: Set<string>;
@@ -57,6 +84,8 @@ interface Worker {
   /** The trials of this process, one after the other. */
   trials: Promise<unknown>;
   trialCount: number;
+  /** The batch that it runs. */
+  work: Promise<void>;
   /** Called when the process is prepared, or is given up. */
   readonly awaiting: (() => void)[];
 }
@@ -67,22 +96,28 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
   readonly loadTimeoutMs: number;
   readonly scheduler: Scheduler<T>;
   readonly events: PoolEvents<T>;
+  /** A restarted process cannot load what is served; where no process has it, what waits for it fails. */
+  readonly unloadable: (model: string, reason: string) => void;
   readonly watch: ChildWatch;
 }): InferencePool {
   const { scheduler, events, timeoutMs, loadTimeoutMs } = options;
-  const served: LoadGraph[] = [];
+  let served: readonly LoadGraph[] = [];
   const lostOnce = new WeakSet<Window<T>>();
-  const workers: Worker[] = Array.from({ length: options.workers }, startWorker);
+  const workers: Worker[] = Array.from({ length: options.workers }, () => startWorker(() => served));
+  let closed = false;
+  /** Beside the workers: processes that are tried on, that join, or that leave. */
+  const others = new Set<Worker>();
 
-  function startWorker(): Worker {
+  /** @param specs what the process loads whenever it starts */
+  function startWorker(specs: () => readonly LoadGraph[]): Worker {
     const worker: Worker = {
       child: superviseChild('inference', {
-        started: () => void prepare(worker),
+        started: () => void prepare(worker, specs()),
         watch: options.watch,
         exited() {
           worker.loaded.clear();
           worker.prepared = false;
-          if (worker.child.failures >= GIVE_UP_AFTER) release(worker);
+          if (worker.child.failures >= GIVE_UP_AFTER || closed) release(worker);
           if (workers.every(({ child }) => child.failures >= GIVE_UP_AFTER))
             for (const window of scheduler.drain()) events.failed(window);
         },
@@ -92,13 +127,19 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
       busy: false,
       trials: Promise.resolve(),
       trialCount: 0,
+      work: Promise.resolve(),
       awaiting: [],
     };
     return worker;
   }
 
-  async function prepare(worker: Worker): Promise<void> {
-    for (const spec of served) await loadOn(worker, spec).catch(() => {});
+  async function prepare(worker: Worker, specs: readonly LoadGraph[]): Promise<void> {
+    for (const spec of specs)
+      await loadOn(worker, spec).catch((error: unknown) => {
+        const serves = workers.includes(worker);
+        if (serves && error instanceof ChildError && error.kind === 'refused')
+          options.unloadable(spec.model, error.message);
+      });
     worker.prepared = worker.child.running;
     if (worker.prepared) release(worker);
     wake();
@@ -123,7 +164,68 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
       const batch = scheduler.take(performance.now(), idle, (model) => worker.loaded.has(model));
       if (batch === undefined) continue;
       idle--;
-      void run(worker, batch);
+      worker.work = run(worker, batch);
+    }
+    if (workers.every(({ prepared }) => prepared)) failOrphans();
+  }
+
+  /** What waits for a model that no process could load would wait for ever. */
+  function failOrphans(): void {
+    const orphaned = (model: string) => !workers.some(({ loaded }) => loaded.has(model));
+    for (;;) {
+      const batch = scheduler.take(performance.now(), 1, orphaned);
+      if (batch === undefined) return;
+      for (const window of batch.windows) events.failed(window);
+    }
+  }
+
+  /** A process that has loaded all of `specs`, warm. @throws ChildError */
+  async function startLoaded(specs: readonly LoadGraph[]): Promise<Worker> {
+    if (closed) throw new ChildError('lost', 'the service is shutting down');
+    const worker = startWorker(() => served);
+    others.add(worker);
+    try {
+      await prepared(worker);
+      for (const spec of specs) {
+        await loadOn(worker, spec);
+        await warm(worker, spec);
+      }
+      return worker;
+    } catch (error) {
+      await leave(worker);
+      throw error;
+    }
+  }
+
+  async function unloadOthers(worker: Worker, specs: readonly LoadGraph[]): Promise<void> {
+    for (const model of worker.loaded) if (!specs.some((spec) => spec.model === model)) await unloadOn(worker, model);
+  }
+
+  async function unloadOn(worker: Worker, model: string): Promise<void> {
+    worker.loaded.delete(model);
+    await worker.child.call({ type: 'unload-graph', model }, timeoutMs);
+  }
+
+  async function leave(worker: Worker): Promise<void> {
+    others.add(worker);
+    await worker.work;
+    await worker.child.close();
+    others.delete(worker);
+  }
+
+  async function prepared(worker: Worker): Promise<void> {
+    if (!worker.prepared) await new Promise<void>((resolve) => worker.awaiting.push(resolve));
+  }
+
+  /** The first runs of a session are slow: some shapes before anybody waits for them, for a bounded time. */
+  async function warm(worker: Worker, { model, padId, maxTokens }: LoadGraph): Promise<void> {
+    const until = performance.now() + WARM_UP_MS;
+    for (const { rows, longest } of WARM_UP_SHAPES) {
+      if (performance.now() > until) return;
+      const tokens = Math.min(longest, maxTokens);
+      const item = { ids: new Int32Array(tokens).fill(padId) };
+      const items = Array.from({ length: rows }, () => ({ model, tokens, item }));
+      await worker.child.call(runRequest(model, items), loadTimeoutMs);
     }
   }
 
@@ -157,23 +259,61 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
       worker.trialCount++;
       const outcome = worker.trials.then(async () => {
         // The bundle tried before may have taken the process with it.
-        if (!worker.prepared) await new Promise<void>((resolve) => worker.awaiting.push(resolve));
+        await prepared(worker);
         return work(trialWorker(worker, timeoutMs, loadTimeoutMs));
       });
       worker.trials = outcome.catch(() => {}).finally(() => worker.trialCount--);
       return outcome;
     },
+    spare() {
+      const worker = startWorker(() => []);
+      others.add(worker);
+      return {
+        async trial(work) {
+          await prepared(worker);
+          return work(trialWorker(worker, timeoutMs, loadTimeoutMs));
+        },
+        close: () => leave(worker),
+      };
+    },
     async serve(spec) {
-      served.push(spec);
-      await Promise.allSettled(workers.map((worker) => loadOn(worker, spec)));
+      served = [...served, spec];
+      await Promise.allSettled(
+        workers.map(async (worker) => {
+          await loadOn(worker, spec);
+          await warm(worker, spec);
+        }),
+      );
       wake();
+    },
+    async renew(specs) {
+      const before = served;
+      served = specs;
+      try {
+        for (const old of [...workers]) {
+          const fresh = await startLoaded(specs);
+          others.delete(fresh);
+          workers.splice(workers.indexOf(old), 1, fresh);
+          wake();
+          await leave(old);
+        }
+      } catch (error) {
+        served = before;
+        await Promise.allSettled(workers.map((worker) => unloadOthers(worker, before)));
+        throw error;
+      }
+    },
+    async withdraw(models) {
+      served = served.filter(({ model }) => !models.includes(model));
+      await Promise.allSettled(workers.map((worker) => unloadOthers(worker, served)));
     },
     wake,
     get running() {
       return workers.some((worker) => worker.prepared && worker.loaded.size > 0);
     },
     async close() {
-      await Promise.all(workers.map(({ child }) => child.close()));
+      closed = true;
+      await Promise.all([...workers, ...others].map(({ child }) => child.close()));
     },
   };
 }

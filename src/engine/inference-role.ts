@@ -2,7 +2,7 @@
 import type { GraphLoaded, Handler, LoadGraph } from './protocol.ts';
 import { Refusal } from './refusal.ts';
 import { createSession, type Session } from './session.ts';
-import { expectUnchanged } from './stamp.ts';
+import { locate } from './stamp.ts';
 
 export function createHandler(): Handler {
   const sessions = new Map<string, Session>();
@@ -13,9 +13,17 @@ export function createHandler(): Handler {
     const problems: string[] = [];
     for (const [choice, { graph, externalData, executionProvider }] of request.choices.entries()) {
       try {
-        await Promise.all([graph, ...externalData].map(expectUnchanged));
-        const { threads, padId, labels, gates } = request;
-        const session = await createSession({ graph: graph.path, executionProvider, threads, padId, labels, gates });
+        const [path = ''] = await Promise.all([graph, ...externalData].map(locate));
+        const { threads, cudaDevice, padId, labels, gates } = request;
+        const session = await createSession({
+          graph: path,
+          executionProvider,
+          threads,
+          cudaDevice,
+          padId,
+          labels,
+          gates,
+        });
         sessions.set(request.model, session);
         return { choice };
       } catch (error) {

@@ -13,6 +13,8 @@ export type ExecutionProvider = 'cpu' | 'cuda';
 /** A file as it was when its checksum was verified; another one in its place is not loaded. */
 export interface FileStamp {
   readonly path: string;
+  /** A path that leads to the file even when it was replaced or removed; tried first. */
+  readonly held: string | undefined;
   readonly size: number;
   readonly modifiedMs: number;
 }
@@ -66,7 +68,11 @@ export interface LoadGraph {
   /** Tried in order; the first that can be created is used. */
   readonly choices: readonly GraphChoice[];
   readonly threads: number;
+  /** Which CUDA device runs a choice that wants CUDA. */
+  readonly cudaDevice: number;
   readonly padId: number;
+  /** Of the longest window. */
+  readonly maxTokens: number;
   /** Columns of the outputs. */
   readonly labels: number;
   readonly gates: number;

@@ -22,6 +22,7 @@ export interface SessionOptions {
   readonly executionProvider: ExecutionProvider;
   /** Threads within one operator. */
   readonly threads: number;
+  readonly cudaDevice: number;
   readonly padId: number;
   /** Columns that the outputs must have. */
   readonly labels: number;
@@ -58,9 +59,9 @@ export async function createSession(options: SessionOptions): Promise<Session> {
   };
 }
 
-function sessionOptions({ executionProvider, threads }: SessionOptions): InferenceSession.SessionOptions {
+function sessionOptions({ executionProvider, threads, cudaDevice }: SessionOptions): InferenceSession.SessionOptions {
   return {
-    executionProviders: [executionProvider],
+    executionProviders: [executionProvider === 'cuda' ? { name: 'cuda', deviceId: cudaDevice } : executionProvider],
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',

@@ -1,20 +1,30 @@
-/** Notices a file that was replaced after its checksum was verified. */
+/** Finds a file again as it was verified, or notices that another is in its place. */
 import { stat } from 'node:fs/promises';
+import { basename } from 'node:path';
 
+import type { HeldFile } from '../bundle/held-files.ts';
 import type { FileStamp } from './protocol.ts';
 import { Refusal } from './refusal.ts';
 
-/** Takes the stamp of a file. */
-export async function stampFile(path: string): Promise<FileStamp> {
-  const { size, mtimeMs } = await stat(path);
-  return { path, size, modifiedMs: mtimeMs };
+/** What a child needs to open a file that this process holds. */
+export function stampHeld({ path, descriptor, size, modifiedMs }: HeldFile): FileStamp {
+  // Linux shows a process's open files to its children; elsewhere, and where that is forbidden, the path must do.
+  return { path, held: `/proc/${process.pid}/fd/${descriptor}`, size, modifiedMs };
 }
 
-/** @throws Refusal when the file is gone or is not the stamped one */
-export async function expectUnchanged(stamp: FileStamp): Promise<void> {
-  const now = await stampFile(stamp.path).catch(() => undefined);
-  if (now === undefined || now.size !== stamp.size || now.modifiedMs !== stamp.modifiedMs)
-    throw new Refusal(`${lastName(stamp.path)} changed on disk after it was checked: restart the service`);
+/** The same for a file whose library looks for others beside it: only its path will do. */
+export function stampPath(file: HeldFile): FileStamp {
+  return { ...stampHeld(file), held: undefined };
 }
 
-const lastName = (path: string) => path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
+/**
+ * @returns a path under which the file can be opened now
+ * @throws Refusal when neither path leads to the file as it was
+ */
+export async function locate({ path, held, size, modifiedMs }: FileStamp): Promise<string> {
+  for (const candidate of held === undefined ? [path] : [held, path]) {
+    const now = await stat(candidate).catch(() => undefined);
+    if (now?.size === size && now.mtimeMs === modifiedMs) return candidate;
+  }
+  throw new Refusal(`${basename(path)} changed on disk after it was checked: reload the models`);
+}

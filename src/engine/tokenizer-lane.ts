@@ -22,6 +22,8 @@ export interface TokenizerLane {
    */
   submit(job: LaneJob): Promise<Tokenized>;
   readonly running: boolean;
+  /** Resolves when nothing waits or is worked on. */
+  emptied(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -43,6 +45,7 @@ export function createTokenizerLane(options: {
 }): TokenizerLane {
   const specs = [...options.specs];
   const waiting: Waiting[] = [];
+  const awaiting: (() => void)[] = [];
   let loaded = false;
   let busy = false;
 
@@ -58,6 +61,7 @@ export function createTokenizerLane(options: {
       loaded = false;
       if (child.failures < GIVE_UP_AFTER) return;
       for (const job of waiting.splice(0)) job.reject(new ChildError('lost', 'the tokenizer process does not start'));
+      tellIfEmpty();
     },
   });
 
@@ -75,6 +79,12 @@ export function createTokenizerLane(options: {
       }
     }
     busy = false;
+    tellIfEmpty();
+  }
+
+  function tellIfEmpty(): void {
+    if (busy || waiting.length > 0) return;
+    for (const proceed of awaiting.splice(0)) proceed();
   }
 
   function mostUrgent(): Waiting | undefined {
@@ -98,6 +108,7 @@ export function createTokenizerLane(options: {
       const abort = () => {
         const at = waiting.indexOf(entry);
         if (at >= 0) waiting.splice(at, 1);
+        tellIfEmpty();
         reject(job.signal?.reason);
       };
       job.signal?.addEventListener('abort', abort);
@@ -109,6 +120,13 @@ export function createTokenizerLane(options: {
         job.signal?.removeEventListener('abort', abort);
       }
     },
-    close: () => child.close(),
+    async emptied() {
+      if (busy || waiting.length > 0) await new Promise<void>((resolve) => awaiting.push(resolve));
+    },
+    async close() {
+      await child.close();
+      for (const job of waiting.splice(0)) job.reject(new ChildError('lost', 'the service is shutting down'));
+      tellIfEmpty();
+    },
   };
 }

@@ -2,7 +2,7 @@
 import { normalize } from './normalize.ts';
 import { EMPTY, type Handler, INVALID_UNICODE, type LoadTokenizer, type Tokenize, type Tokenized } from './protocol.ts';
 import { Refusal } from './refusal.ts';
-import { expectUnchanged } from './stamp.ts';
+import { locate } from './stamp.ts';
 import { loadTokenizer, type Tokenizer } from './tokenizer.ts';
 
 interface Loaded {
@@ -15,8 +15,8 @@ export function createHandler(): Handler {
   const shared = new Map<string, Promise<Tokenizer>>();
 
   async function load(request: LoadTokenizer): Promise<Record<string, never>> {
-    await Promise.all([request.tokenizer, request.config].map(expectUnchanged));
-    const tokenizer = shared.get(request.identity) ?? loadTokenizer(request.tokenizer.path, request.config.path);
+    const [path = '', config = ''] = await Promise.all([request.tokenizer, request.config].map(locate));
+    const tokenizer = shared.get(request.identity) ?? loadTokenizer(path, config);
     shared.set(request.identity, tokenizer);
     try {
       models.set(request.model, { encode: await tokenizer, normalization: request.normalization });

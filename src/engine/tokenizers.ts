@@ -6,7 +6,7 @@
  * of their own, which starts when the first one comes.
  */
 import { EMPTY, INVALID_UNICODE, type LoadTokenizer, type Tokenized } from './protocol.ts';
-import type { ChildWatch } from './supervisor.ts';
+import { ChildError, type ChildWatch } from './supervisor.ts';
 import { createTokenizerLane, type TokenizerLane } from './tokenizer-lane.ts';
 
 export type TokenizedText =
@@ -18,9 +18,28 @@ export type TokenizedText =
       readonly normalized: string;
     };
 
-export interface Tokenizers {
+/** A process that serves nothing, to try bundles on. */
+export interface SpareTokenizer {
   /** @throws ChildError when the tokenizer cannot be loaded */
   load(spec: LoadTokenizer): Promise<void>;
+  /**
+   * As `tokenize`, with the normalised texts, all in the short lane: golden vectors.
+   *
+   * @throws ChildError
+   */
+  inspect(model: string, texts: readonly string[]): Promise<readonly TokenizedText[]>;
+  close(): Promise<void>;
+}
+
+export interface Tokenizers extends SpareTokenizer {
+  /** Starts a process to try bundles on while the others serve. */
+  spare(): SpareTokenizer;
+  /**
+   * Replaces the processes by new ones that have loaded exactly these; what the old ones hold is answered first.
+   *
+   * @throws ChildError when one of them cannot be loaded; then the old processes stay
+   */
+  renew(specs: readonly LoadTokenizer[]): Promise<void>;
   /**
    * @returns one outcome for each text, in order, and the seconds of work
    * @throws ChildError, or the signal's reason
@@ -30,17 +49,10 @@ export interface Tokenizers {
     texts: readonly string[],
     signal?: AbortSignal,
   ): Promise<{ readonly texts: readonly TokenizedText[]; readonly seconds: number }>;
-  /**
-   * As `tokenize`, with the normalised texts, all in the short lane: golden vectors.
-   *
-   * @throws ChildError
-   */
-  inspect(model: string, texts: readonly string[]): Promise<readonly TokenizedText[]>;
   /** Texts and UTF-16 units that wait or are being worked on. */
   readonly texts: number;
   readonly characters: number;
   readonly running: boolean;
-  close(): Promise<void>;
 }
 
 /** UTF-16 units. The worst text of this length that we know takes 9 ms. */
@@ -55,8 +67,11 @@ export function createTokenizers(options: {
   readonly loadTimeoutMs: number;
   readonly watch: ChildWatch;
 }): Tokenizers {
-  const specs: LoadTokenizer[] = [];
-  const short = createTokenizerLane({ specs: [], ...options });
+  let specs: LoadTokenizer[] = [];
+  let short = createTokenizerLane({ specs: [], ...options });
+  /** Lanes that join, leave, or are tried on. */
+  const others = new Set<TokenizerLane>();
+  let closed = false;
   let long: TokenizerLane | undefined;
   let waitingTexts = 0;
   let waitingCharacters = 0;
@@ -65,6 +80,21 @@ export function createTokenizers(options: {
     if (!job.long) return short;
     long ??= createTokenizerLane({ specs, ...options });
     return long;
+  }
+
+  /** @throws ChildError */
+  function extraLane(): TokenizerLane {
+    if (closed) throw new ChildError('lost', 'the service is shutting down');
+    const lane = createTokenizerLane({ specs: [], ...options });
+    others.add(lane);
+    return lane;
+  }
+
+  async function leave(lane: TokenizerLane): Promise<void> {
+    others.add(lane);
+    await lane.emptied();
+    await lane.close();
+    others.delete(lane);
   }
 
   return {
@@ -111,14 +141,41 @@ export function createTokenizers(options: {
         waitingCharacters -= characters;
       }
     },
-    async inspect(model, texts) {
-      const request = { type: 'tokenize', model, texts, normalized: true } as const;
-      return split(await short.submit({ request, due: performance.now(), signal: undefined }));
+    inspect: (model, texts) => inspect(short, model, texts),
+    spare() {
+      const lane = extraLane();
+      return {
+        load: (spec) => lane.load(spec),
+        inspect: (model, texts) => inspect(lane, model, texts),
+        close: () => leave(lane),
+      };
+    },
+    async renew(next) {
+      const fresh = extraLane();
+      try {
+        for (const spec of next) await fresh.load(spec);
+      } catch (error) {
+        await leave(fresh);
+        throw error;
+      }
+      others.delete(fresh);
+      const old = [short, long];
+      specs = [...next];
+      short = fresh;
+      // The next long text starts a new one.
+      long = undefined;
+      await Promise.all(old.map((lane) => lane && leave(lane)));
     },
     async close() {
-      await Promise.all([short.close(), long?.close()]);
+      closed = true;
+      await Promise.all([short, long, ...others].map((lane) => lane?.close()));
     },
   };
+}
+
+async function inspect(lane: TokenizerLane, model: string, texts: readonly string[]) {
+  const request = { type: 'tokenize', model, texts, normalized: true } as const;
+  return split(await lane.submit({ request, due: performance.now(), signal: undefined }));
 }
 
 interface Job {

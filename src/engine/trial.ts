@@ -2,16 +2,16 @@
  * Tries a bundle before it serves: loads its tokenizer and a graph, and replays its golden vectors through them,
  * each text alone and in mixed batches. Once for a bundle, on one process of each kind.
  */
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 
 import { storedFiles } from '../bundle/consistency.ts';
 import { compareGolden, type Replayed } from '../bundle/golden.ts';
-import type { Bundle } from '../bundle/load.ts';
+import type { Bundle, HeldBundle } from '../bundle/load.ts';
 import type { Manifest } from '../bundle/manifest.ts';
 import { combineWindows } from './combine.ts';
 import type { TrialWorker, WindowOutput } from './inference-pool.ts';
 import type { ExecutionProvider, GraphChoice, LoadGraph, LoadTokenizer } from './protocol.ts';
-import { stampFile } from './stamp.ts';
+import { stampHeld, stampPath } from './stamp.ts';
 import { ChildError } from './supervisor.ts';
 import type { Tokenizers } from './tokenizers.ts';
 import { cutWindows } from './windows.ts';
@@ -32,18 +32,27 @@ const PROVIDERS = { auto: ['cuda', 'cpu'], cpu: ['cpu'], cuda: ['cuda'] } as con
 
 export type ProviderOption = keyof typeof PROVIDERS;
 
+/** Where and how graphs run. */
+export interface GraphMeans {
+  readonly provider: ProviderOption;
+  /** Index of the CUDA device. */
+  readonly cudaDevice: number;
+  /** Of each inference process. */
+  readonly threads: number;
+}
+
+/** A tokenizer process while a bundle is tried out on it. */
+export type TrialTokenizers = Pick<Tokenizers, 'load' | 'inspect'>;
+
 /** What `loadTokenizer` of a tokenizer process needs to know of a bundle. */
-export async function tokenizerSpec(model: string, { folder, manifest }: Bundle): Promise<LoadTokenizer> {
-  const [tokenizer, config] = await Promise.all(
-    ['tokenizer.json', 'tokenizer_config.json'].map((file) => stampFile(join(folder, file))),
-  );
+export function tokenizerSpec(model: string, { files, manifest }: HeldBundle): LoadTokenizer {
   const hash = (file: string) => storedFiles(manifest).find((entry) => entry.file === file)?.sha256;
   return {
     type: 'load-tokenizer',
     model,
     identity: `${hash('tokenizer.json')} ${hash('tokenizer_config.json')}`,
-    tokenizer: tokenizer as LoadTokenizer['tokenizer'],
-    config: config as LoadTokenizer['config'],
+    tokenizer: stampHeld(files.get('tokenizer.json')),
+    config: stampHeld(files.get('tokenizer_config.json')),
     normalization: manifest.input.normalization,
   };
 }
@@ -53,31 +62,30 @@ export async function tokenizerSpec(model: string, { folder, manifest }: Bundle)
  *
  * @throws TrialError when no graph is made for the wanted provider
  */
-export async function graphSpec(
+export function graphSpec(
   model: string,
-  { folder, manifest }: Bundle,
-  provider: ProviderOption,
-  threads: number,
-): Promise<LoadGraph> {
+  { files, manifest }: HeldBundle,
+  { provider, cudaDevice, threads }: GraphMeans,
+): LoadGraph {
   const wanted = PROVIDERS[provider].flatMap((executionProvider: ExecutionProvider) => {
     const graph = manifest.graphs.find((entry) => entry.executionProviders.includes(executionProvider));
     return graph === undefined ? [] : [{ graph, executionProvider }];
   });
   if (wanted.length === 0)
     throw new TrialError(`no graph lists the execution provider ${PROVIDERS[provider].join(' or ')}`);
-  const choices = await Promise.all(
-    wanted.map(async ({ graph, executionProvider }) => ({
-      graph: await stampFile(join(folder, graph.file)),
-      externalData: await Promise.all(graph.externalData.map(({ file }) => stampFile(join(folder, file)))),
-      executionProvider,
-    })),
-  );
+  const choices = wanted.map(({ graph, executionProvider }) => ({
+    graph: (graph.externalData.length > 0 ? stampPath : stampHeld)(files.get(graph.file)),
+    externalData: graph.externalData.map(({ file }) => stampPath(files.get(file))),
+    executionProvider,
+  }));
   return {
     type: 'load-graph',
     model,
     choices,
     threads,
+    cudaDevice,
     padId: manifest.input.padId,
+    maxTokens: manifest.input.maxTokens,
     labels: manifest.labels.length,
     gates: manifest.gates.length,
   };
@@ -91,7 +99,7 @@ export async function graphSpec(
 export async function tryBundle(
   bundle: Bundle,
   specs: { readonly tokenizer: LoadTokenizer; readonly graph: LoadGraph },
-  tokenizers: Tokenizers,
+  tokenizers: TrialTokenizers,
   worker: TrialWorker,
   batchTokens: number,
 ): Promise<GraphChoice> {
@@ -112,7 +120,7 @@ async function replayGolden(
   { golden, manifest }: Bundle,
   model: string,
   choice: GraphChoice,
-  tokenizers: Tokenizers,
+  tokenizers: TrialTokenizers,
   worker: TrialWorker,
   batchTokens: number,
 ): Promise<readonly string[]> {

@@ -173,6 +173,8 @@ export interface EngineObserver {
   workerExited(event: { role: string; code: number | null; signal: string | null; expected: boolean }): void;
   /** A bundle was loaded, refused, unloaded or kept; also at start. */
   bundle?(event: BundleOutcome): void;
+  /** A process that was restarted cannot load what is served: its files were written over. Others may still have it. */
+  unloadable?(event: { name: string; version: string; reason: string }): void;
   /** What is served was brought up to date, in so many seconds; also when nothing changed. */
   reloaded?(event: ReloadReport): void;
   /** A text was, or was not, classified by a second model too. */

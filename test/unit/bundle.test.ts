@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { appendFile, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { fstatSync, readFileSync } from 'node:fs';
+import { appendFile, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
 import { discoverBundles } from '../../src/bundle/discover.ts';
-import { loadBundle } from '../../src/bundle/load.ts';
+import { type HeldBundle, isUnchanged, loadBundle } from '../../src/bundle/load.ts';
 import { BundleError } from '../../src/bundle/problem.ts';
 import { copyTiny, editGolden, modelsFolder, set, TINY } from '../fixtures/bundle-copy.ts';
 
@@ -207,6 +208,58 @@ describe('only the listed, plain files', () => {
   });
 });
 
+describe('mounted volumes', () => {
+  test('a folder that is a link is read where it leads, and noticed when it leads elsewhere', async (t) => {
+    const models = await modelsFolder(t);
+    await copyTiny(models, '.v1');
+    await copyTiny(models, '.v2');
+    await symlink('.v1', join(models, 'tiny'));
+    const bundle = await loadBundle(join(models, 'tiny'));
+    assert.equal(await isUnchanged(bundle), true);
+    await symlink('.v2', join(models, 'next'));
+    await rename(join(models, 'next'), join(models, 'tiny'));
+    assert.equal(await isUnchanged(bundle), false);
+  });
+
+  test('the layout of a ConfigMap works: links into a folder that ..data names', async (t) => {
+    const models = await modelsFolder(t);
+    const volume = join(models, 'tiny');
+    await mkdir(volume);
+    const names = await readdir(await copyTiny(volume, '..2025_01'));
+    await symlink('..2025_01', join(volume, '..data'));
+    for (const name of names) await symlink(`..data/${name}`, join(volume, name));
+    const { bundles, refused } = await discoverBundles(models);
+    assert.deepEqual(refused, []);
+    assert.equal(bundles[0]?.manifest.name, 'tiny');
+    await copyTiny(volume, '..2025_02', set('version', '2'));
+    await symlink('..2025_02', join(volume, '..next'));
+    await rename(join(volume, '..next'), join(volume, '..data'));
+    assert.equal(await isUnchanged(bundles[0] as HeldBundle), false);
+    assert.equal((await loadBundle(volume)).manifest.version, '2');
+  });
+
+  test('..data may not lead out of the folder', async (t) => {
+    const models = await modelsFolder(t);
+    await copyTiny(models, 'elsewhere');
+    const volume = await copyTiny(models, 'tiny');
+    await symlink('../elsewhere', join(volume, '..data'));
+    assert.deepEqual(await problemsOf(volume), ['..data leads out of the folder']);
+  });
+
+  test('what was verified can be read after it was replaced and removed', async (t) => {
+    const models = await modelsFolder(t);
+    const folder = await copyTiny(models, 'tiny');
+    const { files } = await loadBundle(folder);
+    const { descriptor, size } = files.get('model.onnx');
+    assert.equal(await files.unchanged(), true);
+    await rm(folder, { recursive: true });
+    assert.equal(await files.unchanged(), false);
+    assert.equal(readFileSync(descriptor).length, size);
+    await files.close();
+    assert.throws(() => fstatSync(descriptor), { code: 'EBADF' });
+  });
+});
+
 describe('discoverBundles', () => {
   test('a bad bundle is refused and the others are found, in order of name', async (t) => {
     const models = await modelsFolder(t);
@@ -226,21 +279,25 @@ describe('discoverBundles', () => {
     );
   });
 
-  test('of one name the newest serves; the same version twice is an error', async (t) => {
+  test('versions of one name stand side by side, the newest first; the same version twice is refused', async (t) => {
     const models = await modelsFolder(t);
-    await copyTiny(models, 'old', (m) => void Object.assign(m, { version: '9', createdAt: '2025-01-01T00:00:00Z' }));
+    await copyTiny(models, 'a-old', (m) => void Object.assign(m, { version: '9', createdAt: '2025-01-01T00:00:00Z' }));
     await copyTiny(models, 'new');
     await copyTiny(models, 'twin');
     const { bundles, refused } = await discoverBundles(models);
     assert.deepEqual(
       bundles.map(({ folder }) => folder),
-      [join(models, 'new')],
+      [join(models, 'new'), join(models, 'a-old')],
     );
-    assert.match(
-      refused.find(({ folder }) => folder === 'old')?.reason ?? '',
-      /tiny 1\.0\.0 in folder new is newer than 9/,
-    );
-    assert.match(refused.find(({ folder }) => folder === 'twin')?.reason ?? '', /is also in folder new: remove one/);
+    assert.equal(refused.length, 1);
+    assert.match(refused[0]?.reason ?? '', /^tiny 1\.0\.0 is also in folder new: remove one/);
+    assert.equal(refused[0]?.folder, 'twin');
+  });
+
+  test('hidden folders are somebody else’s work in progress', async (t) => {
+    const models = await modelsFolder(t);
+    await copyTiny(models, '.tiny.new');
+    assert.deepEqual(await discoverBundles(models), { bundles: [], unchanged: [], refused: [] });
   });
 
   test('a models folder that is not there is an error', async () => {

@@ -237,7 +237,7 @@ describe('processes die', () => {
   });
 
   test('when no process starts any more, nothing waits for ever', async (t) => {
-    const watched = await startEngine(t, { workers: 1, workerTimeoutMs: 300, loadTimeoutMs: 300 });
+    const watched = await startEngine(t, { workers: 1, workerTimeoutMs: 300, loadTimeoutMs: 1_000 });
     const stopAll = () => {
       for (const pid of watched.pids('inference')) process.kill(pid, 'SIGSTOP');
     };
