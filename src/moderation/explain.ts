@@ -33,15 +33,15 @@ export interface Explanation {
   readonly spans: readonly Contribution[];
   /** Words of the passage. */
   readonly words: number;
-  /** What it cost: texts classified besides the text itself, and their tokens. */
+  /** What it cost: texts classified on top of the answer, and their tokens. */
   readonly variants: number;
   readonly tokens: number;
 }
 
 interface Subject {
   readonly text: string;
-  /** What the engine found for the text. */
-  readonly result: TextResult;
+  /** What the engine found for the text; only its length matters. */
+  readonly result: Pick<TextResult, 'tokens' | 'windows'>;
   /** Position of the text in the request, for errors. */
   readonly index: number;
 }
@@ -53,6 +53,8 @@ export interface ExplainRequest {
   /** Most words or groups of words that are taken away from one text, at least 1. */
   readonly words: number;
   readonly signal?: AbortSignal | undefined;
+  /** Milliseconds from now after which nobody waits for the explanations. Default: the engine's. */
+  readonly timeoutMs?: number | undefined;
 }
 
 /**
@@ -75,18 +77,25 @@ interface Score {
 
 export function createExplainer(engine: Pick<Engine, 'classifyEach'>): Explain {
   const limit = pLimit(CONCURRENT);
-  return async ({ model, texts, words: most, signal }) => {
+  return async ({ model, texts, words: most, signal, timeoutMs }) => {
     if (limit.pendingCount >= WAITING)
       throw new EngineError('overloaded', 'Too many explanations are waiting', { retryAfterMs: 1_000 });
+
+    const deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
 
     /** The scores of each job's variants, from one call. */
     async function scoresOf(jobs: readonly Job[]): Promise<Score[][]> {
       const flat = jobs.flatMap(({ variants }) => variants);
       if (flat.length === 0) return jobs.map(() => []);
       signal?.throwIfAborted();
-      const reference = `${model.name}@${model.version}`;
-      // Bulk: whoever only wants a score goes first.
-      const { results } = await engine.classifyEach({ model: reference, texts: flat, signal, priority: 'bulk' });
+      const { results } = await engine.classifyEach({
+        model: `${model.name}@${model.version}`,
+        texts: flat,
+        signal,
+        // Whoever only wants a score goes first.
+        priority: 'bulk',
+        timeoutMs: deadline === undefined ? undefined : Math.max(1, Math.round(deadline - performance.now())),
+      });
       let answered = 0;
       return jobs.map(({ subject, variants }) => {
         const own = results.slice(answered, answered + variants.length);
@@ -99,25 +108,25 @@ export function createExplainer(engine: Pick<Engine, 'classifyEach'>): Explain {
       const passages = await decidingPassages(model.manifest, texts, scoresOf);
       const plans = passages.map((found) => {
         const words = wordsOf(found.passageText);
-        const affordable = Math.max(1, Math.floor(VARIANT_CHARACTERS / found.passageText.length));
+        const affordable = Math.max(1, Math.floor(VARIANT_CHARACTERS / found.passageText.length) - 1);
         const groups = groupWords(words, Math.min(most, affordable));
-        const variants = groups.map((group) => without(found.passageText, [group]));
-        return { ...found, words: words.length, groups, variants };
+        const lacking = groups.map((group) => without(found.passageText, [group]));
+        return { ...found, words: words.length, groups, variants: [found.passageText, ...lacking] };
       });
       const scores = await scoresOf(plans);
-      return plans.map(({ passage, offensive, words, groups, cost }, i): Explanation => {
-        const found = scores[i] as Score[];
+      return plans.map(({ passage, words, groups, variants, cost }, i): Explanation => {
+        const [whole, ...lacking] = scores[i] as [Score, ...Score[]];
         return {
           passage,
-          offensive,
+          offensive: whole.offensive,
           spans: groups.map(({ begin, end }, k) => ({
             begin: passage.begin + begin,
             end: passage.begin + end,
-            contribution: roundScore(offensive - (found[k] as Score).offensive),
+            contribution: roundScore(whole.offensive - (lacking[k] as Score).offensive),
           })),
           words,
-          variants: cost.variants + groups.length,
-          tokens: cost.tokens + tokensOf(found),
+          variants: cost.variants + variants.length,
+          tokens: cost.tokens + tokensOf([whole, ...lacking]),
         };
       });
     });
@@ -129,11 +138,10 @@ export function createExplainer(engine: Pick<Engine, 'classifyEach'>): Explain {
  * the score while another window is as offensive; so the passage with the highest score of its own is explained.
  */
 async function decidingPassages(
-  manifest: Manifest,
+  { input }: Manifest,
   texts: readonly Subject[],
   scoresOf: (jobs: readonly Job[]) => Promise<Score[][]>,
 ) {
-  const { input } = manifest;
   const fits = input.maxTokens - input.prefixIds.length - input.suffixIds.length;
   const jobs = texts.map((subject) => {
     const { text, result } = subject;
@@ -143,15 +151,13 @@ async function decidingPassages(
   const scores = await scoresOf(jobs);
   return jobs.map(({ subject, passages }, i) => {
     const found = scores[i] as Score[];
+    const highest = Math.max(...found.map(({ offensive }) => offensive));
+    const passage = passages[found.findIndex(({ offensive }) => offensive === highest)] ?? {
+      begin: 0,
+      end: subject.text.length,
+    };
     const cost = { variants: passages.length, tokens: tokensOf(found) };
-    if (passages.length === 0) {
-      const { text, result } = subject;
-      const offensive = offensiveScore(manifest, result.probabilities);
-      return { subject, passage: { begin: 0, end: text.length }, passageText: text, offensive, cost };
-    }
-    const offensive = Math.max(...found.map((one) => one.offensive));
-    const passage = passages[found.findIndex((one) => one.offensive === offensive)] as Span;
-    return { subject, passage, passageText: subject.text.slice(passage.begin, passage.end), offensive, cost };
+    return { subject, passage, passageText: subject.text.slice(passage.begin, passage.end), cost };
   });
 }
 

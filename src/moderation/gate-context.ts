@@ -11,11 +11,7 @@ export interface GatePercentiles {
   readonly columns: readonly number[];
 }
 
-/**
- * Looks a text's gates up in the bundle's distribution.
- *
- * @returns a function of gates in the order of `manifest.gates`
- */
+/** @returns a function of gates in the order of `manifest.gates`; made once a model */
 export function gateContext({ gates: columns, distribution }: Manifest): (gates: readonly number[]) => GatePercentiles {
   const ranks = columns.map(({ layer, module }) => {
     const known = distribution.gates.find((gate) => gate.layer === layer && gate.module === module);

@@ -11,6 +11,13 @@ import {
   type WindowResult,
 } from '../../src/engine/types.ts';
 
+const GATES = [
+  { layer: 0, module: 'query' },
+  { layer: 0, module: 'value' },
+  { layer: 1, module: 'value' },
+];
+/** A gate of 0.5 is in the middle. */
+const EVENLY = Array.from({ length: 101 }, (_, percent) => percent / 100);
 const threshold = { precision: 0.7, recall: 0.7 };
 
 function manifest(name: string, overrides: Partial<Manifest> = {}): Manifest {
@@ -34,7 +41,7 @@ function manifest(name: string, overrides: Partial<Manifest> = {}): Manifest {
     },
     labels: ['NOT', 'OFF'],
     positiveLabels: ['OFF'],
-    attributes: {},
+    attributes: { OFF: { perspective: ['TOXICITY'], openai: ['harassment'] } },
     languages: ['en'],
     thresholds: {
       balanced: { value: 0.5, ...threshold },
@@ -50,13 +57,17 @@ function manifest(name: string, overrides: Partial<Manifest> = {}): Manifest {
       padId: 0,
       pooling: 'mean',
     },
-    gates: [
-      { layer: 0, module: 'query' },
-      { layer: 0, module: 'value' },
-      { layer: 1, module: 'value' },
-    ],
+    gates: GATES,
     dropped: [{ layer: 1, module: 'query' }],
-    distribution: { split: 'dev', n: 1, probabilities: {}, gates: [], tokens: { edges: [0, 1], counts: [1] } },
+    distribution: {
+      split: 'dev',
+      n: 4,
+      probabilities: {},
+      gates: GATES.map((gate) => ({ ...gate, quantiles: { NOT: EVENLY, OFF: EVENLY } })),
+      tokens: { edges: [0, 1], counts: [1] },
+      classes: { NOT: 3, OFF: 1 },
+      meanGate: { NOT: EVENLY, OFF: EVENLY },
+    },
     graphs: [
       {
         file: 'model.onnx',
@@ -100,6 +111,10 @@ export const GATED = served('gated');
 export const PLAIN = served('plain', {
   labels: ['normal', 'offensive', 'hate'],
   positiveLabels: ['offensive', 'hate'],
+  attributes: {
+    offensive: { perspective: ['INSULT', 'TOXICITY'], openai: ['harassment'] },
+    hate: { perspective: ['IDENTITY_ATTACK', 'TOXICITY'], openai: ['hate'] },
+  },
   gates: [],
   dropped: [],
 });

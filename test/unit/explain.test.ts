@@ -150,8 +150,8 @@ describe('an explanation', () => {
           { begin: 9, end: 14, contribution: 0 },
         ].map((span, i) => (i === 1 ? { ...span, contribution: 0.3 } : span)),
         words: 3,
-        variants: 3,
-        tokens: 13,
+        variants: 4,
+        tokens: 18,
       },
       {
         passage: { begin: 0, end: 8 },
@@ -161,8 +161,8 @@ describe('an explanation', () => {
           { begin: 4, end: 8, contribution: 0 },
         ],
         words: 2,
-        variants: 2,
-        tokens: 6,
+        variants: 3,
+        tokens: 10,
       },
     ]);
     assert.equal(engine.seen.length, 1);
@@ -181,7 +181,7 @@ describe('an explanation', () => {
       explanations[0]?.spans.map(({ contribution }) => contribution),
       [0, 0.3],
     );
-    assert.deepEqual([explanations[0]?.words, explanations[0]?.variants], [4, 2]);
+    assert.deepEqual([explanations[0]?.words, explanations[0]?.variants], [4, 3]);
   });
 
   it('explains the worst passage of a text of several windows, with positions in the whole text', async () => {
