@@ -4,12 +4,12 @@ import type { Engine } from './engine/types.ts';
 /** @param address as the listener has it */
 export function announce(engine: Engine, { host, port }: { host: string; port: number }): string {
   const url = `http://${reachable(host)}:${port}`;
-  const standard = engine.defaultModel()?.name;
+  const standard = engine.defaultModel();
   const served = engine
     .models()
     .map(
       (model) =>
-        `  ${model.name} ${model.version} (${precision(model)}${model.executionProvider})${model.name === standard ? ', default' : ''}`,
+        `  ${model.name} ${model.version} (${precision(model)}${model.executionProvider})${model === standard ? ', default' : ''}`,
     );
   const refused = engine.refused().map(({ folder, reason }) => `  ${folder}: ${reason}`);
   return [

@@ -1,7 +1,7 @@
 /** The HTTP application: routes, errors, logs and metrics. Owns no process state; what tests build. */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { type FastifyBaseLogger, fastify, LogController } from 'fastify';
-
+import { adminModelRoutes } from './api/admin-models.ts';
 import { classifyRoutes } from './api/classify.ts';
 import { answerClientError } from './api/client-error.ts';
 import { closeConnections } from './api/close-connections.ts';
@@ -97,6 +97,7 @@ export async function buildApp(dependencies: AppDependencies) {
   });
   await app.register(policyRoutes, { moderator });
   await app.register(modelRoutes, { engine });
+  if (config.adminKey !== undefined) await app.register(adminModelRoutes, { engine, key: config.adminKey });
   await app.register(healthRoutes, { engine, lifecycle });
   await app.register(metricsRoutes, { metrics });
   for (const { routes } of spoken) await app.register(routes, compat);

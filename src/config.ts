@@ -2,7 +2,7 @@
  * Every setting of the service: environment name, unit, default and doc, in one table.
  * The README's table is generated from it (`npm run docs`), so a setting cannot be without documentation.
  */
-type SettingValue = string | number | readonly string[] | undefined;
+type SettingValue = string | number | readonly string[] | ReadonlyMap<string, string> | readonly object[] | undefined;
 
 interface Setting<T> {
   readonly env: string;
@@ -83,6 +83,20 @@ function address<T extends string | undefined>(setting: Described<T>): Setting<T
   };
 }
 
+const NAME = '[A-Za-z0-9][A-Za-z0-9_.-]{0,63}';
+type Shadows = readonly { readonly model: string; readonly shadow: string; readonly share: number }[];
+
+/** A model's name, with or without a version. */
+const REFERENCE = `${NAME}(?:@[A-Za-z0-9][A-Za-z0-9_.+-]{0,63})?`;
+const ALIAS = new RegExp(`^(${NAME})=(${REFERENCE})$`);
+const SHADOW = new RegExp(`^(${REFERENCE})=(${REFERENCE}):(0\\.\\d{1,6}|1(?:\\.0{1,6})?)$`);
+
+/** Entries separated by commas; undefined when one of them is not of the form. */
+function entries(value: string, form: RegExp): RegExpExecArray[] | undefined {
+  const found = value.split(',').map((entry) => form.exec(entry.trim()));
+  return found.every((entry) => entry !== null) ? found : undefined;
+}
+
 export const SETTINGS = {
   host: text({ env: 'HOST', fallback: '0.0.0.0', doc: 'Address to listen on' }),
   port: integer({
@@ -98,13 +112,49 @@ export const SETTINGS = {
     fallback: undefined,
     fallbackDoc: 'first by name',
     accepts: 'the name of a served model',
-    doc: 'Model that answers when a request names none',
+    doc: 'Model that answers when a request names none: a name, an alias or `name@version`',
+  }),
+  aliases: {
+    env: 'ALIASES',
+    fallback: new Map(),
+    fallbackDoc: 'none',
+    accepts: 'alias=name or alias=name@version, separated by commas, no alias twice',
+    doc: 'Other names for models, as `stable=olid-minilm@1.0.0`; an alias with the name of a model pins it to a version',
+    read(value) {
+      const found = entries(value, ALIAS);
+      const aliases = new Map(found?.map(([, alias = '', target = '']) => [alias, target]));
+      return found !== undefined && aliases.size === found.length ? aliases : undefined;
+    },
+  } satisfies Setting<ReadonlyMap<string, string>> as Setting<ReadonlyMap<string, string>>,
+  shadows: {
+    env: 'SHADOW',
+    fallback: [],
+    fallbackDoc: 'none',
+    accepts: 'model=other:share, separated by commas, the share from 0 to 1',
+    doc: 'A share of the texts of one model that a second one classifies too, to compare them in the metrics, as `stable=olid-minilm@1.1.0:0.1`',
+    read: (value) =>
+      entries(value, SHADOW)?.map(([, model = '', shadow = '', share]) => ({ model, shadow, share: Number(share) })),
+  } satisfies Setting<Shadows> as Setting<Shadows>,
+  modelsPollMs: integer({
+    env: 'MODELS_POLL_MS',
+    unit: 'ms',
+    min: 0,
+    max: 3_600_000,
+    fallback: 2_000,
+    doc: 'How often MODELS_DIR is looked at for bundles that came, changed or went; 0 changes models only on SIGHUP and by the admin routes',
   }),
   executionProvider: choice({
     env: 'EXECUTION_PROVIDER',
     values: ['auto', 'cpu', 'cuda'],
     fallback: 'auto',
     doc: 'Where graphs run; `auto` tries CUDA and takes the CPU when that fails',
+  }),
+  cudaDevice: integer({
+    env: 'CUDA_DEVICE_ID',
+    min: 0,
+    max: 255,
+    fallback: 0,
+    doc: 'Which CUDA device runs graphs; its memory cannot be bounded from here',
   }),
   logLevel: choice({
     env: 'LOG_LEVEL',

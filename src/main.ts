@@ -7,12 +7,15 @@ import type { Attributes } from './api/compat/attributes.ts';
 import { AttributesFileError, loadAttributes } from './api/compat/attributes-file.ts';
 import { type FeedbackFile, openFeedbackFile } from './api/compat/perspective/feedback-file.ts';
 import { buildApp } from './app.ts';
+import { watchModels } from './bundle/watch.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { createEngine } from './engine/engine.ts';
+import { ReferencesError } from './engine/references.ts';
 import type { Engine } from './engine/types.ts';
 import { createLifecycle } from './lifecycle.ts';
 import { createLogger } from './observability/logger.ts';
 import { createMetrics } from './observability/metrics.ts';
+import { observeModels } from './observability/model-log.ts';
 import { observeWorkers } from './observability/worker-log.ts';
 import { createShutdown } from './shutdown.ts';
 
@@ -22,6 +25,8 @@ const metrics = createMetrics();
 
 // While models load there is nothing to finish first. As process 1 of a container it must say so itself.
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, leaveWhileLoading);
+// Asks for a reload later; unheard, it would end the process.
+process.on('SIGHUP', () => {});
 
 const engine = await startEngine();
 metrics.watch(engine);
@@ -38,10 +43,14 @@ const app = await buildApp({
 });
 await listen();
 
+process.on('SIGHUP', () => void reload());
+const watch = config.modelsPollMs > 0 ? watchModels(config.modelsDir, config.modelsPollMs, reload) : undefined;
+
 const shutdown = createShutdown({
   lifecycle,
   drainDelayMs: config.drainDelayMs,
   async close() {
+    watch?.close();
     await app.close();
     await engine.close();
   },
@@ -65,18 +74,21 @@ function readConfig(): Config {
   }
 }
 
+async function reload(): Promise<void> {
+  await engine.reload().catch((error: unknown) => logger.error({ err: error }, 'models were not reloaded'));
+}
+
 async function startEngine(): Promise<Engine> {
-  const started = await createEngine({ ...config, observer: observeWorkers(metrics.observer, logger) }).catch(() =>
-    giveUp(`MODELS_DIR (${config.modelsDir}) cannot be read: point it to a folder that holds bundles.`),
-  );
-  const names = started.models().map(({ name }) => name);
-  if (names.length === 0) {
+  const observer = observeModels(observeWorkers(metrics.observer, logger), logger);
+  const started = await createEngine({ ...config, observer }).catch((error: unknown) => {
+    if (error instanceof ReferencesError)
+      return giveUp(`These settings name models that cannot be served so:\n${indent(error.problems)}`);
+    return giveUp(`MODELS_DIR (${config.modelsDir}) cannot be read: point it to a folder that holds bundles.`);
+  });
+  if (started.models().length === 0) {
     const reasons = started.refused().map(({ folder, reason }) => `${folder}: ${reason}`);
     const why = reasons.length > 0 ? `Each bundle was refused:\n${indent(reasons)}` : 'It holds no bundle.';
     giveUp(`No model can be served from MODELS_DIR (${config.modelsDir}). ${why}`);
-  }
-  if (started.defaultModel() === undefined) {
-    giveUp(`DEFAULT_MODEL (${config.defaultModel}) is not served. Served are: ${names.join(', ')}.`);
   }
   return started;
 }

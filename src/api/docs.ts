@@ -31,6 +31,12 @@ export async function documentRoutes(app: FastifyInstance, version: string): Pro
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
       servers: [{ url: '/' }],
+      components: {
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer' },
+          apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key' },
+        },
+      },
       tags: [
         { name: 'classification', description: 'Texts in, classes and gates out' },
         { name: 'text-embeddings-inference', description: 'Requests and answers of text-embeddings-inference' },
@@ -38,6 +44,7 @@ export async function documentRoutes(app: FastifyInstance, version: string): Pro
         { name: 'KServe', description: 'The Open Inference Protocol (KServe v2), with extensions of Triton' },
         { name: 'perspective', description: 'The Comment Analyzer API of Perspective; errors in the shape of Google' },
         { name: 'openai', description: 'The moderation endpoint of OpenAI; errors in its shape' },
+        { name: 'administration', description: 'Which models serve; needs the key of ADMIN_KEY' },
         { name: 'operation', description: 'For load balancers and monitoring' },
       ],
     },

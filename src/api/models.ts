@@ -16,6 +16,12 @@ const ModelSchema = Type.Object(
     name: manifest.name,
     version: manifest.version,
     default: Type.Boolean({ description: 'Whether it answers when a request names no model' }),
+    current: Type.Boolean({ description: 'Whether its name alone means this version' }),
+    aliases: Type.Array(Type.String(), { description: 'Other names that mean this version' }),
+    folder: Type.String({ description: 'Where it is in MODELS_DIR' }),
+    digest: Type.String({
+      description: 'First 12 digits of the SHA-256 of its manifest, which names every other file',
+    }),
     description: manifest.description,
     license: manifest.license,
     createdAt: manifest.createdAt,
@@ -67,21 +73,29 @@ export const modelRoutes: FastifyPluginAsyncTypebox<{ readonly engine: Engine }>
       schemaErrorFormatter: validationProblem,
     },
     async () => {
-      const standard = engine.defaultModel()?.name;
+      const standard = engine.defaultModel();
+      const aliases = [...engine.aliases()];
       return {
-        models: engine.models().map((model) => ({ ...describe(model), default: model.name === standard })),
+        models: engine.models().map((model) => ({
+          ...describe(model),
+          default: model === standard,
+          current: engine.find(model.name) === model,
+          aliases: aliases.flatMap(([alias, means]) => (means === model ? [alias] : [])),
+        })),
         refused: engine.refused().map(({ folder, reason }) => ({ folder, reason })),
       };
     },
   );
 };
 
-function describe({ name, version, manifest, executionProvider, graph }: ServedModel) {
+function describe({ name, version, folder, digest, manifest, executionProvider, graph }: ServedModel) {
   const { description, license, createdAt, base, method, languages, labels, positiveLabels, thresholds, gates } =
     manifest;
   return {
     name,
     version,
+    folder,
+    digest,
     description,
     license,
     createdAt,

@@ -172,6 +172,11 @@ export const PROBLEMS = {
     title: 'The service made a mistake',
     remedy: 'Send the request again; if it fails again, report it with its `requestId`.',
   },
+  models_unreadable: {
+    status: 500,
+    title: 'MODELS_DIR cannot be read, so nothing was changed',
+    remedy: 'Check that the folder is there and mounted; what serves goes on serving.',
+  },
   inference_failed: {
     status: 503,
     title: 'The model could not be run on this request',

@@ -119,7 +119,10 @@ export async function createModels(options: ModelsOptions): Promise<Models> {
     models = inOrder(tried.filter(isRunning));
     refused = byFolder([...found.refused, ...tried.filter(isRefused)]);
     const problems = models.length > 0 ? referenceProblems(models, references) : [];
-    if (problems.length > 0) throw new ReferencesError(problems);
+    if (problems.length > 0) {
+      const served = models.map(({ served }) => `${served.name}@${served.version}`).join(', ');
+      throw new ReferencesError([...problems, `Served are: ${served}`]);
+    }
     const bundles = tell(byFolder([...models.map((model) => outcomeOf(model, 'loaded')), ...refused.map(asRefusal)]));
     observer.reloaded?.({ bundles, seconds: (performance.now() - started) / 1000 });
   }

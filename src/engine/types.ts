@@ -85,19 +85,19 @@ export interface RefusedBundle {
 export interface RepositoryEntry {
   readonly folder: string;
   /** Absent when its manifest could not be read. */
-  readonly name?: string | undefined;
-  readonly version?: string | undefined;
+  readonly name?: string;
+  readonly version?: string;
   readonly state: 'ready' | 'unavailable';
   /** Why it is unavailable: refused, or unloaded by request. With `ready`: why its present content is not what serves. */
-  readonly reason?: string | undefined;
+  readonly reason?: string;
 }
 
 /** What became of one bundle when what is served was to change. */
 export interface BundleOutcome {
   readonly folder: string;
   /** Absent when its manifest could not be read. */
-  readonly name?: string | undefined;
-  readonly version?: string | undefined;
+  readonly name?: string;
+  readonly version?: string;
   /**
    * - `loaded`: serves from now on, in place of an earlier content of the folder if there was one
    * - `unchanged`: was as it should be
@@ -107,7 +107,7 @@ export interface BundleOutcome {
    */
   readonly outcome: 'loaded' | 'unchanged' | 'unloaded' | 'kept' | 'refused';
   /** With `refused` and `kept`. Holds no text of a user. */
-  readonly reason?: string | undefined;
+  readonly reason?: string;
 }
 
 export interface ReloadReport {

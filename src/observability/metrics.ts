@@ -4,7 +4,7 @@
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
-import type { Engine, EngineObserver } from '../engine/types.ts';
+import type { Engine, EngineObserver, ShadowEvent } from '../engine/types.ts';
 
 export interface Metrics {
   readonly contentType: string;
@@ -26,6 +26,10 @@ const BATCH_TOKENS = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384]
 const SHARES = [
   0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1,
 ];
+
+const RELOAD_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+const DIFFERENCES = [0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1];
+const SHADOW_LABELS = ['model', 'version', 'shadow', 'shadow_version'] as const;
 
 /** Gauges of prom-client whose names end as only a counter's may. */
 const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
@@ -85,6 +89,53 @@ export function createMetrics({ process = true } = {}): Metrics {
     registers,
   });
 
+  const bundles = new Counter({
+    name: 'dslora_bundles_total',
+    help: 'Bundles by what became of them when models were loaded, reloaded or unloaded.',
+    labelNames: ['outcome'],
+    registers,
+  });
+  const reloadSeconds = histogram('reload_seconds', 'Time to bring what is served up to date.', RELOAD_SECONDS, []);
+  const unloadable = new Counter({
+    name: 'dslora_worker_load_failures_total',
+    help: 'Served models that a restarted worker could not load again.',
+    labelNames: ['model'],
+    registers,
+  });
+  const shadowTexts = new Counter({
+    name: 'dslora_shadow_texts_total',
+    help: 'Texts that a shadow was to classify too, by what became of them.',
+    labelNames: [...SHADOW_LABELS, 'outcome'],
+    registers,
+  });
+  const shadowFlips = new Counter({
+    name: 'dslora_shadow_flips_total',
+    help: 'Compared texts with another most probable class (label), or flagged by one only (flag).',
+    labelNames: [...SHADOW_LABELS, 'kind'],
+    registers,
+  });
+  const shadowDifference = histogram(
+    'shadow_difference',
+    'Mean absolute difference of two answers to one text, over labels or gates.',
+    DIFFERENCES,
+    [...SHADOW_LABELS, 'of'],
+  );
+
+  function shadowed({ model, shadow, outcome, divergence }: ShadowEvent): void {
+    const pair = {
+      model: model.name,
+      version: model.version,
+      shadow: shadow.name,
+      shadow_version: shadow.version,
+    };
+    shadowTexts.inc({ ...pair, outcome });
+    if (divergence === undefined) return;
+    if (divergence.labelFlip !== undefined) shadowFlips.inc({ ...pair, kind: 'label' }, Number(divergence.labelFlip));
+    shadowFlips.inc({ ...pair, kind: 'flag' }, Number(divergence.flagFlip));
+    for (const of of ['probabilities', 'gates'] as const)
+      if (divergence[of] !== undefined) shadowDifference.observe({ ...pair, of }, divergence[of]);
+  }
+
   return {
     contentType: registry.contentType,
     observer: {
@@ -98,6 +149,10 @@ export function createMetrics({ process = true } = {}): Metrics {
         paddingShare.observe({ model }, 1 - tokens / padded);
       },
       depth: (windows) => queueDepth.set(windows),
+      bundle: ({ outcome }) => bundles.inc({ outcome }),
+      reloaded: ({ seconds }) => reloadSeconds.observe(seconds),
+      unloadable: ({ name }) => unloadable.inc({ model: name }),
+      shadowed,
       workerExited: ({ role, expected }) => workerExits.inc({ role, expected: String(expected) }),
     },
     requested: (route, status, seconds) => requestSeconds.observe({ route, status }, seconds),
@@ -105,7 +160,10 @@ export function createMetrics({ process = true } = {}): Metrics {
       predictions.inc({ model, label });
       for (const [layer, mean] of layerMeans) gateActivation.observe({ model, layer }, mean);
     },
-    watch: (engine) => registry.registerMetric(modelInfo(engine)),
+    watch(engine) {
+      registry.registerMetric(modelInfo(engine));
+      registry.registerMetric(repositoryBundles(engine));
+    },
     expose: () => registry.metrics(),
   };
 }
@@ -119,8 +177,9 @@ function modelInfo(engine: Engine): Gauge {
     registers: [],
     collect() {
       this.reset();
-      const standard = engine.defaultModel()?.name;
-      for (const { name, version, manifest, graph, executionProvider } of engine.models()) {
+      const standard = engine.defaultModel();
+      for (const model of engine.models()) {
+        const { name, version, manifest, graph, executionProvider } = model;
         this.set(
           {
             model: name,
@@ -129,11 +188,24 @@ function modelInfo(engine: Engine): Gauge {
             method: manifest.method.name,
             precision: manifest.graphs.find(({ file }) => file === graph)?.precision ?? 'unknown',
             execution_provider: executionProvider,
-            default: String(name === standard),
+            default: String(model === standard),
           },
           1,
         );
       }
+    },
+  });
+}
+
+function repositoryBundles(engine: Engine): Gauge {
+  return new Gauge({
+    name: 'dslora_repository_bundles',
+    help: 'Bundles in MODELS_DIR by whether they serve.',
+    labelNames: ['state'],
+    registers: [],
+    collect() {
+      for (const state of ['ready', 'unavailable'] as const)
+        this.set({ state }, engine.repository().filter((entry) => entry.state === state).length);
     },
   });
 }

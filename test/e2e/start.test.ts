@@ -60,7 +60,7 @@ describe('start', () => {
   it('ends when the default model is not served', async (t) => {
     assert.match(
       await refusal(t, { DEFAULT_MODEL: 'other' }),
-      /DEFAULT_MODEL \(other\) is not served\. Served are: tiny\./,
+      /DEFAULT_MODEL \(other\) is not served\n {2}Served are: tiny@1\.0\.0\n/,
     );
   });
 
