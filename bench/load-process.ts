@@ -99,9 +99,7 @@ async function run(order: LoadOrder): Promise<LoadReport> {
   }
 
   const sent =
-    'connections' in order.arrivals
-      ? closedLoop(order.arrivals.connections)
-      : openLoop(order.arrivals.ratePerSecond);
+    'connections' in order.arrivals ? closedLoop(order.arrivals.connections) : openLoop(order.arrivals.ratePerSecond);
   await new Promise((resolve) => setTimeout(resolve, countTo - performance.now()));
   const used = process.cpuUsage(cpu);
   await sent;

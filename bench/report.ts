@@ -102,7 +102,8 @@ export function markdownTable({ conditions, rows }: TableReport): string {
 }
 
 export function describeConditions(c: Conditions): string {
-  const rough = c.effort === 'full' ? '' : ` A **${c.effort}** run, which shows that the benchmark works and is no figure.`;
+  const rough =
+    c.effort === 'full' ? '' : ` A **${c.effort}** run, which shows that the benchmark works and is no figure.`;
   return (
     `${c.model} (${c.precision}), ${c.texts} of ${c.meanTokens} tokens on average; ${c.usableCpus} cores of ${c.cpu}, ` +
     `${c.memoryGiB} GiB; Node ${c.node}, onnxruntime ${c.onnxruntime}; commit ${c.commit}, ${c.measuredAt.slice(0, 10)}.${rough}`

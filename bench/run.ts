@@ -56,6 +56,7 @@ const workload = await loadWorkload({
   modelsDir: options.models,
   model: options.model,
   dataDir: options.data ?? process.env.DSLORA_DATA_DIR,
+  texts: EFFORTS[effort].texts,
 }).catch((error: Error) => fail(error.message));
 const bare = startBare(workload, cpus);
 let found: Promise<BareSetting> | undefined;

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
-import type { LoopDelays } from './loop-probe.ts';
+import type { Answers } from './probe.ts';
 import { type ProcessUse, useOfTree } from './processes.ts';
 
 export interface Service {
@@ -15,24 +15,21 @@ export interface Service {
   use(): readonly ProcessUse[];
   /** The sums of all series of a metric, by its name in the exposition. */
   metrics(): Promise<ReadonlyMap<string, number>>;
-  /** Since the last time it was asked; only with `probe`. */
-  loopDelays(): Promise<LoopDelays>;
-  /** @param signal SIGTERM where the process has something to write at its end */
-  stop(signal?: NodeJS.Signals): Promise<void>;
+  /** Asks the probe in the main process; only with `probe`. */
+  ask<Name extends keyof Answers>(name: Name): Promise<Answers[Name]>;
+  stop(): Promise<void>;
 }
 
 export interface ServiceOptions {
   readonly modelsDir: string;
   /** Beside what this process's own environment sets. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Watches the event loop of the main process. */
+  /** Loads the probe into the main process. */
   readonly probe?: boolean;
-  /** Further flags of Node for the main process. */
-  readonly nodeFlags?: readonly string[];
 }
 
 const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
-const PROBE = fileURLToPath(new URL('./loop-probe.ts', import.meta.url));
+const PROBE = fileURLToPath(new URL('./probe.ts', import.meta.url));
 const START_TIMEOUT_MS = 60_000;
 
 /** @throws Error when it is not ready within a minute */
@@ -48,7 +45,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     HOST: '127.0.0.1',
     PORT: `${port}`,
   };
-  const flags = [...(options.nodeFlags ?? []), ...(options.probe ? ['--import', PROBE] : [])];
+  const flags = options.probe ? ['--import', PROBE] : [];
   const started = performance.now();
   const child = spawn(process.execPath, [...flags, MAIN], { env, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
   const ended = once(child, 'exit');
@@ -72,14 +69,14 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       const text = await (await fetch(`${url}/metrics`)).text();
       return sumSeries(text);
     },
-    async loopDelays() {
+    async ask(name) {
       if (!options.probe) throw new Error('The service was started without the probe');
       const answer = once(child, 'message');
-      child.send('delays');
-      return (await answer)[0] as LoopDelays;
+      child.send(name);
+      return (await answer)[0];
     },
-    async stop(signal = 'SIGKILL') {
-      child.kill(signal);
+    async stop() {
+      child.kill('SIGKILL');
       await ended;
       process.off('exit', kill);
     },

@@ -44,10 +44,7 @@ export function slopeOf(points: readonly (readonly [x: number, y: number])[], bl
   if (blocks < 3 || points.length < blocks)
     throw new RangeError(`A slope over ${blocks} blocks needs as many samples and 3 blocks, got ${points.length}`);
   const means = Array.from({ length: blocks }, (_, i) => {
-    const own = points.slice(
-      Math.floor((i * points.length) / blocks),
-      Math.floor(((i + 1) * points.length) / blocks),
-    );
+    const own = points.slice(Math.floor((i * points.length) / blocks), Math.floor(((i + 1) * points.length) / blocks));
     return [mean(own.map(([x]) => x)), mean(own.map(([, y]) => y))] as const;
   });
   const meanX = mean(means.map(([x]) => x));

@@ -1,7 +1,7 @@
 /** The table: each measurement against its target, and against the bare loop where that is the limit. */
 import { type Command, keptFile } from './command.ts';
-import { MEASUREMENTS } from './measurements.ts';
 import type { Row } from './measurement.ts';
+import { MEASUREMENTS } from './measurements.ts';
 import { mergeRows, readJson, type TableReport, textTable, writeJson } from './report.ts';
 
 const NAMES = MEASUREMENTS.map(({ name }) => name);

@@ -39,3 +39,19 @@ export function longText(characters: number, seed = 1): string {
   while (text.length < characters) text += `${words[Math.floor(random() * words.length)]} `;
   return text.slice(0, characters);
 }
+
+/**
+ * One text of about so many tokens: words are added while it stays within.
+ *
+ * @param count tokens of a text, as the service counts them
+ */
+export function textOfTokens(tokens: number, seed: number, count: (text: string) => number): string {
+  const random = createRandom(seed);
+  const words = WORDS.split(' ');
+  let text = words[Math.floor(random() * words.length)] as string;
+  for (;;) {
+    const longer = `${text} ${words[Math.floor(random() * words.length)]}`;
+    if (count(longer) > tokens) return text;
+    text = longer;
+  }
+}

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 
 import { discoverBundles } from '../src/bundle/discover.ts';
+import type { Bundle } from '../src/bundle/load.ts';
 import type { Manifest } from '../src/bundle/manifest.ts';
 import { normalize } from '../src/engine/normalize.ts';
 import { loadTokenizer, type Tokenizer } from '../src/engine/tokenizer.ts';
@@ -12,8 +13,8 @@ import { syntheticTexts } from './texts.ts';
 export interface Workload {
   /** Folder of bundles that the service is given. */
   readonly modelsDir: string;
-  /** Folder of the bundle that is measured. */
-  readonly folder: string;
+  /** What is measured. */
+  readonly bundle: Bundle;
   readonly manifest: Manifest;
   /** Path of the graph that the service takes on a CPU. */
   readonly graph: string;
@@ -36,7 +37,6 @@ export interface SizedText {
   readonly windows: readonly Int32Array[];
 }
 
-const SYNTHETIC_TEXTS = 860;
 /** What ships for tweets; another model is named with --model. */
 const USUAL_MODEL = 'olid-minilm';
 
@@ -48,18 +48,21 @@ export async function loadWorkload(options: {
   readonly modelsDir: string;
   readonly model: string | undefined;
   readonly dataDir: string | undefined;
+  /** Texts at most. */
+  readonly texts: number;
 }): Promise<Workload> {
-  const { folder, manifest } = await chooseBundle(options.modelsDir, options.model);
+  const bundle = await chooseBundle(options.modelsDir, options.model);
+  const { folder, manifest } = bundle;
   const graph = manifest.graphs.find(({ executionProviders }) => executionProviders.includes('cpu'));
   if (graph === undefined) throw new Error(`${manifest.name} has no graph for a CPU, and nothing else is measured`);
   const encode = await loadTokenizer(join(folder, 'tokenizer.json'), join(folder, 'tokenizer_config.json'));
   const size = (text: string) => sizeOf(text, encode, manifest);
   const { dataDir } = options;
-  const raw = dataDir === undefined ? syntheticTexts(SYNTHETIC_TEXTS) : olidTestTexts(dataDir);
-  const texts = raw.flatMap((text) => size(text) ?? []);
+  const raw = dataDir === undefined ? syntheticTexts(options.texts) : olidTestTexts(dataDir);
+  const texts = raw.slice(0, options.texts).flatMap((text) => size(text) ?? []);
   return {
     modelsDir: options.modelsDir,
-    folder,
+    bundle,
     manifest,
     graph: join(folder, graph.file),
     precision: graph.precision,
@@ -71,7 +74,7 @@ export async function loadWorkload(options: {
   };
 }
 
-async function chooseBundle(modelsDir: string, model: string | undefined) {
+async function chooseBundle(modelsDir: string, model: string | undefined): Promise<Bundle> {
   const { bundles, refused } = await discoverBundles(modelsDir);
   const named = (name: string) => bundles.find(({ manifest }) => manifest.name === name);
   const chosen = model === undefined ? (named(USUAL_MODEL) ?? bundles[0]) : named(model);

@@ -16,11 +16,11 @@ export const eventLoop: Measurement = {
     const of32 = { requests: groupedTexts(workload, 32), arrivals: { connections: 8 }, warmUpSeconds, seconds };
     const of1 = { requests: singleTexts(workload), arrivals: { connections: 64 }, warmUpSeconds, seconds };
     await measureLoad(service, workload, cpus, { ...of1, seconds: effort.seconds });
-    await service.loopDelays();
+    await service.ask('delays');
     const { cpu } = await measureLoad(service, workload, cpus, of32);
-    const many = await service.loopDelays();
+    const many = await service.ask('delays');
     await measureLoad(service, workload, cpus, of1);
-    const single = await service.loopDelays();
+    const single = await service.ask('delays');
     await service.stop();
     return {
       measured: `${short(many.p99Ms)} ms with 32 texts a request, ${short(single.p99Ms)} ms with one (worst ${short(Math.max(many.maxMs, single.maxMs))} ms)`,

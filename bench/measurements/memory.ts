@@ -22,7 +22,7 @@ export const memory: Measurement = {
   target: `at most ${AT_MOST_MIB} MiB, slope zero`,
   async run({ workload, cpus, effort }) {
     const modelsDir = await mkdtemp(join(tmpdir(), 'dslora-bench-'));
-    await cp(workload.folder, join(modelsDir, basename(workload.folder)), { recursive: true });
+    await cp(workload.bundle.folder, join(modelsDir, basename(workload.bundle.folder)), { recursive: true });
     const service = await startService({ modelsDir, env: { WORKERS: `${WORKERS}` } });
     const begun = performance.now();
     const samples: [seconds: number, mib: number][] = [];

@@ -4,7 +4,7 @@
  * Requests arrive as a Poisson process at half of what the service can do of the mix; without long texts, the short ones
  * arrive at the same rate.
  */
-import { latencies, type LoadRequest } from '../load.ts';
+import { type LoadRequest, latencies } from '../load.ts';
 import { type MeasuredLoad, measureLoad, singleTexts } from '../loads.ts';
 import { type Measurement, short } from '../measurement.ts';
 import { startService } from '../service.ts';
@@ -36,7 +36,10 @@ export const mixedLoad: Measurement = {
       Array.from({ length: LONG_TEXTS }, (_, i) => workload.size(longText(LONG_CHARACTERS, i + 1)) ?? []).flat(),
     ).map((request): LoadRequest => ({ ...request, kind: LONG_KIND }));
     const shortCopies = Math.round((longOnes.length * (1 - LONG_SHARE)) / LONG_SHARE);
-    const mix = [...longOnes, ...Array.from({ length: shortCopies }, (_, i) => shortOnes[i % shortOnes.length] as LoadRequest)];
+    const mix = [
+      ...longOnes,
+      ...Array.from({ length: shortCopies }, (_, i) => shortOnes[i % shortOnes.length] as LoadRequest),
+    ];
 
     const { warmUpSeconds } = effort;
     const closed = { requests: shortOnes, arrivals: { connections: 64 }, warmUpSeconds, seconds: effort.seconds };
@@ -48,7 +51,13 @@ export const mixedLoad: Measurement = {
     let cpu: MeasuredLoad['cpu'] | undefined;
     let longP50 = Number.NaN;
     const turn = (name: keyof typeof all, requests: readonly LoadRequest[], rate: number) => async (round: number) => {
-      const load = { requests, arrivals: { ratePerSecond: rate }, warmUpSeconds, seconds: effort.seconds * TURN, seed: round + 1 };
+      const load = {
+        requests,
+        arrivals: { ratePerSecond: rate },
+        warmUpSeconds,
+        seconds: effort.seconds * TURN,
+        seed: round + 1,
+      };
       const result = await measureLoad(service, workload, cpus, load);
       const own = latencies(result, 200, 0);
       if (name === 'with') {

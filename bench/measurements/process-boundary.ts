@@ -2,11 +2,11 @@
  * What it costs that inference runs in another process: the same batch through the engine's own worker and channel, and
  * in this process, each less the time that the graph itself took.
  */
-import { graphSpec } from '../../src/engine/trial.ts';
+
 import type { Run } from '../../src/engine/protocol.ts';
 import { createSession } from '../../src/engine/session.ts';
 import { superviseChild } from '../../src/engine/supervisor.ts';
-import { loadBundle } from '../../src/bundle/load.ts';
+import { graphSpec } from '../../src/engine/trial.ts';
 import { type Measurement, short } from '../measurement.ts';
 import { quantile } from '../statistics.ts';
 
@@ -18,7 +18,8 @@ export const processBoundary: Measurement = {
   name: 'process-boundary',
   what: 'cost of the process boundary a text',
   async run({ workload, effort }) {
-    const spec = await graphSpec(MODEL, await loadBundle(workload.folder), 'cpu', 1);
+    const means = { provider: 'cpu', cudaDevice: 0, threads: 1 } as const;
+    const spec = graphSpec(MODEL, workload.bundle, means);
     const session = await createSession({ ...spec, graph: workload.graph, executionProvider: 'cpu' });
     const started = Promise.withResolvers<void>();
     const child = superviseChild('inference', {
