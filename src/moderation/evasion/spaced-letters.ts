@@ -1,0 +1,22 @@
+/** Words whose letters stand alone: "i d i o t", "i.d.i.o.t". */
+import type { Fold } from './fold.ts';
+
+const LETTER = '[\\p{L}0134579@$!]';
+const SEPARATOR = '[\\p{Zs}.\\-_*/|·•,~+=]';
+/** One separator throughout, so that a wider gap parts words. */
+const SPACED = new RegExp(
+  `(?<![\\p{L}\\p{N}])${LETTER}(${SEPARATOR})${LETTER}(?:\\1${LETTER})+(?![\\p{L}\\p{N}])`,
+  'gu',
+);
+const LETTERS = /\p{L}/gu;
+/** Abbreviations have points: U.S.A. */
+const FEWEST = { '.': 4, other: 3 };
+
+export const spacedLetters: Fold = (text, found) =>
+  text.replace(SPACED, (spaced, separator: string) => {
+    const word = spaced.split(separator).join('');
+    const letters = word.match(LETTERS)?.length ?? 0;
+    if (letters < (separator === '.' ? FEWEST['.'] : FEWEST.other) || letters * 2 < word.length) return spaced;
+    found();
+    return word;
+  });
