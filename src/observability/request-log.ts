@@ -20,7 +20,15 @@ declare module 'fastify' {
 }
 
 /** Asked for every few seconds by machines: lines that would drown the rest. */
-const QUIET_ROUTES: ReadonlySet<string> = new Set(['/health/live', '/health/ready', '/metrics']);
+const QUIET_ROUTES: ReadonlySet<string> = new Set([
+  '/health/live',
+  '/health/ready',
+  '/metrics',
+  '/health',
+  '/ping',
+  '/v2/health/live',
+  '/v2/health/ready',
+]);
 
 /** nginx's status for a client that did not wait. */
 const CLIENT_CLOSED_REQUEST = 499;

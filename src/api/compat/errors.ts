@@ -19,6 +19,11 @@ export type ErrorShape = (problem: Problem) => ForeignError;
 /** Without a charset, which JSON does not have: some clients compare the whole header. */
 export const JSON_TYPE = 'application/json';
 
+/** What is wrong, and where in the body. */
+export function messageOf({ message, details: { pointer } }: Problem): string {
+  return pointer ? `${message} (${pointer})` : message;
+}
+
 /** Answers every error of the routes of `app` in the protocol's shape. */
 export function answerErrors(app: FastifyInstance, shape: ErrorShape): void {
   app.setErrorHandler((error, request, reply) => sendForeign(error, shape, request, reply));
@@ -104,10 +109,18 @@ export function bodyProblem(expected: Readonly<Record<string, string>>) {
       const limit = LIMITS[keyword];
       if (limit !== undefined) return new Problem(limit.code, { detail: limit.detail(params.limit), pointer });
     }
-    const { keyword, instancePath: pointer, params, message } = errors.at(-1) as FastifySchemaValidationError;
+    const { keyword, instancePath: pointer, params } = errors.at(-1) as FastifySchemaValidationError;
     const field = keyword === 'required' && pointer === '' ? String(params.missingProperty) : pointer.split('/')[1];
-    const detail =
-      field === undefined ? 'The body must be a JSON object.' : (expected[field] ?? `\`${pointer}\` ${message}.`);
-    return new Problem('invalid_body', { detail, pointer });
+    const detail = field === undefined ? 'The body must be a JSON object.' : expected[field];
+    return detail === undefined ? fieldProblem(errors) : new Problem('invalid_body', { detail, pointer });
   };
+}
+
+/** For schemas that say enough by themselves: their names and the validator's words, nothing of what was sent. */
+export function fieldProblem(errors: readonly FastifySchemaValidationError[]): Problem {
+  const { instancePath: pointer, message } = errors.at(-1) as FastifySchemaValidationError;
+  return new Problem('invalid_body', {
+    detail: `${pointer === '' ? 'The body' : 'This'} ${message}.`,
+    pointer,
+  });
 }

@@ -13,6 +13,7 @@ import type { DetectLanguage } from '../../moderation/language.ts';
 import type { Metrics } from '../../observability/metrics.ts';
 import type { SecondForm } from '../second-form.ts';
 import type { Attributes } from './attributes.ts';
+import { kserveRoutes } from './kserve/routes.ts';
 import { openaiRoutes } from './openai/routes.ts';
 import type { FeedbackFile } from './perspective/feedback-file.ts';
 import { perspectiveRoutes } from './perspective/routes.ts';
@@ -47,5 +48,6 @@ export const PROTOCOLS: readonly Protocol[] = [
   { name: 'perspective', routes: perspectiveRoutes },
   { name: 'openai', routes: openaiRoutes },
   { name: 'tei', routes: teiRoutes },
+  { name: 'kserve', routes: kserveRoutes },
   { name: 'vllm', routes: vllmModelRoutes, forms: (options) => [vllmForm(options)] },
 ];

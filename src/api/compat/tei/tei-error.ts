@@ -2,7 +2,7 @@
 import { Type } from 'typebox';
 
 import { PROBLEMS, type ProblemCode } from '../../problems.ts';
-import type { ErrorShape } from '../errors.ts';
+import { type ErrorShape, messageOf } from '../errors.ts';
 
 const ERROR_TYPES = ['Unhealthy', 'Backend', 'Overloaded', 'Validation', 'Tokenizer', 'Empty'] as const;
 type ErrorType = (typeof ERROR_TYPES)[number];
@@ -18,14 +18,14 @@ const ERRORS: Partial<Record<ProblemCode, readonly [status: number, type: ErrorT
   overloaded: [429, 'Overloaded'],
   inference_failed: [424, 'Backend'],
   deadline_exceeded: [424, 'Backend'],
-  internal_error: [424, 'Backend'],
+  internal_error: [500, 'Backend'],
   not_ready: [503, 'Unhealthy'],
   shutting_down: [503, 'Unhealthy'],
 };
 
 export const teiError: ErrorShape = (problem) => {
   const [status, type] = ERRORS[problem.code] ?? [PROBLEMS[problem.code].status, 'Validation' as const];
-  return { status, body: { error: problem.message, error_type: type } };
+  return { status, body: { error: messageOf(problem), error_type: type } };
 };
 
 export const TeiErrorSchema = Type.Object(

@@ -4,7 +4,7 @@ import { STATUS_CODES } from 'node:http';
 import { Type } from 'typebox';
 
 import { PROBLEMS } from '../../problems.ts';
-import type { ErrorShape } from '../errors.ts';
+import { type ErrorShape, messageOf } from '../errors.ts';
 
 /** Where vLLM has a name of its own; other statuses go by their HTTP phrase. */
 const TYPES: Readonly<Record<number, string>> = {
@@ -13,11 +13,13 @@ const TYPES: Readonly<Record<number, string>> = {
   500: 'InternalServerError',
 };
 
-export const vllmError: ErrorShape = ({ code, message, details }) => {
+export const vllmError: ErrorShape = (problem) => {
+  const { code, details } = problem;
   // Whatever is wrong with a body is a bad request there.
   const status = PROBLEMS[code].status === 422 ? 400 : PROBLEMS[code].status;
   const param = details.pointer?.split('/')[1] ?? null;
-  return { status, body: { error: { message, type: TYPES[status] ?? STATUS_CODES[status], param, code: status } } };
+  const type = TYPES[status] ?? STATUS_CODES[status];
+  return { status, body: { error: { message: messageOf(problem), type, param, code: status } } };
 };
 
 export const VllmErrorSchema = Type.Object(

@@ -1,0 +1,35 @@
+/**
+ * The Open Inference Protocol, also called KServe v2 (github.com/kserve/open-inference-protocol, inference_rest.md), with
+ * Triton's extensions for binary tensors, classification, model configuration and the model repository.
+ */
+import type { FastifyPluginAsync } from 'fastify';
+
+import { Problem } from '../../problems.ts';
+import { answerErrors } from '../errors.ts';
+import type { CompatOptions } from '../protocols.ts';
+import { acceptTensorBodies } from './body.ts';
+import { inferRoutes } from './infer.ts';
+import { KserveErrorSchema, kserveError } from './kserve-error.ts';
+import { kserveModelRoutes } from './models.ts';
+import { repositoryRoutes } from './repository.ts';
+import { kserveServerRoutes } from './server.ts';
+
+export const kserveRoutes: FastifyPluginAsync<CompatOptions> = async (app, options) => {
+  acceptTensorBodies(app, options.config.bodyLimitBytes);
+  app.addSchema(KserveErrorSchema);
+  answerErrors(app, kserveError);
+  for (const routes of [kserveServerRoutes, kserveModelRoutes, inferRoutes, repositoryRoutes]) {
+    await app.register(routes, options);
+  }
+  // So that clients can read what is wrong with the rest of Triton's API too.
+  app.route({
+    method: ['GET', 'POST'],
+    url: '/v2/*',
+    schema: { hide: true },
+    handler: async () => {
+      throw new Problem('not_found', {
+        detail: 'This part of the protocol is not spoken. Statistics are at `/metrics`.',
+      });
+    },
+  });
+};
