@@ -32,12 +32,18 @@ if (options.full) process.env.DSLORA_TEST_FULL = '1';
 
 const STEPS: readonly Step[] = [
   { name: 'types', group: 'checks', run: () => checkCommand('tsc', []) },
+  { name: 'types of the playground', group: 'checks', run: () => checkCommand('tsc', ['-p', 'src/ui']) },
   { name: 'style and import rules', group: 'checks', run: () => checkCommand('biome', ['ci', '--error-on-warnings']) },
   { name: 'unused code', group: 'checks', run: () => checkCommand('knip', []) },
   { name: 'manifest schema is current', group: 'checks', run: () => current('src/bundle/write-schema.ts') },
   { name: 'policy schema is current', group: 'checks', run: () => current('scripts/write-policy-schema.ts') },
   { name: 'table of confusables is current', group: 'checks', run: () => current('scripts/write-confusables.ts') },
   { name: 'OpenAPI document is current', group: 'checks', run: () => current('scripts/write-openapi.ts') },
+  {
+    name: 'types of the TypeScript client are current',
+    group: 'checks',
+    run: () => current('scripts/write-client-types.ts'),
+  },
   { name: 'tables in the documentation are current', group: 'checks', run: () => current('scripts/write-docs.ts') },
   { name: 'tests of the checks', group: 'node', run: () => runNodeTests('test/runner', MINUTE) },
   { name: 'unit tests', group: 'node', run: () => runNodeTests('test/unit', 3 * MINUTE) },

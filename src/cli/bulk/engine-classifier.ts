@@ -1,0 +1,107 @@
+/** Answers from an engine of this process: the same as the service's, without HTTP. */
+import { setTimeout as wait } from 'node:timers/promises';
+
+import { classifyResponse } from '../../api/classify-response.ts';
+import type { Config } from '../../config.ts';
+import { createEngine } from '../../engine/engine.ts';
+import { type Engine, EngineError } from '../../engine/types.ts';
+import { detectLanguage } from '../../moderation/language.ts';
+import { createModerator } from '../../moderation/moderator.ts';
+import { createPolicies, PolicyError } from '../../moderation/policies.ts';
+import type { Policy } from '../../moderation/policy.ts';
+import type { Moderator } from '../../moderation/types.ts';
+import type { Classifier, ClassifierOptions } from './classifier.ts';
+import { refuse } from './failure.ts';
+
+/** The queue is as long as this process makes it. */
+const UNLIMITED = { queueWindows: 1_048_576, queueTokens: 1_073_741_824, queueCharacters: 1_073_741_824 };
+/** Nobody waits at the other end. Milliseconds; the longest that a timer can take is 24 days. */
+const PATIENCE_MS = 24 * 3_600_000;
+const RETRY_MS = 250;
+
+export interface EngineClassifierOptions extends ClassifierOptions {
+  readonly policiesDir: string | undefined;
+}
+
+/** @throws BulkError when there is no such model or policy */
+export async function createEngineClassifier(config: Config, options: EngineClassifierOptions): Promise<Classifier> {
+  const engine = await createEngine({ ...config, ...UNLIMITED }).catch(() =>
+    refuse(`--models-dir (${config.modelsDir}) cannot be read: name a folder that holds bundles.`),
+  );
+  try {
+    return await classifierOf(engine, config.modelsDir, options);
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
+}
+
+async function classifierOf(engine: Engine, modelsDir: string, options: EngineClassifierOptions): Promise<Classifier> {
+  const policy = await findPolicy(engine, options);
+  const reference = policy?.models?.[0]?.model ?? options.model;
+  const served = engine.find(reference) ?? refuse(unknownModel(engine, modelsDir, reference));
+  const { name, version, manifest } = served;
+  // Languages cost more than all the rest of moderation, and only policies look at them.
+  const moderator = createModerator({
+    engine,
+    ...(policy === undefined ? {} : { detectLanguage, policies: { list: () => [policy] } }),
+  });
+  const model = policy?.models === undefined ? { model: `${name}@${version}` } : {};
+  return {
+    model: { name, version, createdAt: manifest.createdAt, labels: manifest.labels, gates: manifest.gates },
+    limits: { texts: 256, characters: 256 * 1024 },
+    async classify(texts, signal) {
+      const request = {
+        ...model,
+        policy: policy?.name,
+        texts,
+        signal,
+        timeoutMs: PATIENCE_MS,
+        priority: 'bulk',
+      } as const;
+      const found = await whenAdmitted(moderator, request, signal);
+      return classifyResponse(found, options, (index) => `/${index}`).results;
+    },
+    close: () => engine.close(),
+  };
+}
+
+async function whenAdmitted(moderator: Moderator, request: Parameters<Moderator['moderate']>[0], signal: AbortSignal) {
+  for (;;) {
+    try {
+      return await moderator.moderate(request);
+    } catch (error) {
+      if (!(error instanceof EngineError) || error.code !== 'overloaded') throw error;
+      await wait(error.retryAfterMs ?? RETRY_MS, undefined, { signal });
+    }
+  }
+}
+
+async function findPolicy(
+  engine: Engine,
+  { policy: name, policiesDir, model }: EngineClassifierOptions,
+): Promise<Policy | undefined> {
+  if (name === undefined) return undefined;
+  const policies = await createPolicies({ folder: policiesDir, engine }).catch((error: unknown) =>
+    refuse(error instanceof PolicyError ? `--policies-dir: ${error.problems.join('\n')}` : `${error}`),
+  );
+  const found = policies.list().find((policy) => policy.name === name);
+  if (found === undefined) {
+    return refuse(
+      `There is no policy ${name}. There are: ${policies
+        .list()
+        .map((policy) => policy.name)
+        .join(', ')}.`,
+    );
+  }
+  if (found.models !== undefined && model !== undefined)
+    refuse(`The policy ${name} names its models: leave --model out.`);
+  return found;
+}
+
+function unknownModel(engine: Engine, modelsDir: string, reference: string | undefined): string {
+  const names = engine.models().map(({ name }) => name);
+  const refused = engine.refused().map(({ folder, reason }) => `${folder}: ${reason}`);
+  const choice = names.length > 0 ? `There are: ${names.join(', ')}.` : 'It holds no bundle that can be used.';
+  return [`No model ${reference ?? 'at all'} in ${modelsDir}. ${choice}`, ...refused].join('\n');
+}
