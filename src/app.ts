@@ -15,6 +15,7 @@ import { acceptJsonOnly } from './api/json-body.ts';
 import { metricsRoutes } from './api/metrics.ts';
 import { modelRoutes } from './api/models.ts';
 import { answerUnknownRoutes } from './api/not-found.ts';
+import { playgroundRoutes } from './api/playground.ts';
 import { policyRoutes } from './api/policies.ts';
 import { ProblemSchema } from './api/problems.ts';
 import { requestId } from './api/request-id.ts';
@@ -101,6 +102,6 @@ export async function buildApp(dependencies: AppDependencies) {
   await app.register(healthRoutes, { engine, lifecycle });
   await app.register(metricsRoutes, { metrics });
   for (const { routes } of spoken) await app.register(routes, compat);
-  app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('/docs'));
+  await app.register(playgroundRoutes);
   return app;
 }

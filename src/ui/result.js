@@ -1,0 +1,152 @@
+/** One text's answer, whole. */
+import { badge, reasonText } from './decision.js';
+import { h, uniqueId } from './dom.js';
+import { counted, milliseconds, probability } from './format.js';
+import { heatMap } from './heat-map.js';
+import { meter } from './meter.js';
+import { words } from './words.js';
+
+/**
+ * @param {object} options
+ * @param {string} options.text
+ * @param {import('./service.js').Answer} options.answer
+ * @param {import('./service.js').Result} options.result
+ * @param {import('./service.js').Model | undefined} options.model
+ * @param {string} [options.title] of the whole, where several stand side by side
+ */
+export function resultCard({ text, answer, result, model, title }) {
+  const heading = title === undefined ? 'h2' : 'h3';
+  return h(
+    'article',
+    { class: 'card result', 'aria-label': title ?? 'Answer' },
+    title !== undefined && h('h2', { class: 'side-title' }, title),
+    verdict(answer, result),
+    part(heading, 'Probabilities', probabilities(result, model, answer.threshold)),
+    result.explanation && part(heading, 'Words', words(text, result.explanation)),
+    result.gates && part(heading, 'Gates', heatMap(result.gates)),
+    result.gates === null && part(heading, 'Gates', h('p', { class: 'fact' }, 'This model has no gates.')),
+    result.windows > 1 && part(heading, 'Windows', windows(result)),
+    h('p', { class: 'quiet timing' }, timing(answer, result)),
+  );
+}
+
+/**
+ * @param {'h2' | 'h3'} heading
+ * @param {string} title
+ * @param {Node} content
+ */
+function part(heading, title, content) {
+  const id = uniqueId('part');
+  return h('section', { class: 'part', 'aria-labelledby': id }, h(heading, { id }, title), content);
+}
+
+/**
+ * @param {import('./service.js').Answer} answer
+ * @param {import('./service.js').Result} result
+ */
+function verdict(answer, { decision, reasons, offensive, flagged, evasion, language }) {
+  const kinds = Object.keys(evasion?.kinds ?? {});
+  return h(
+    'div',
+    { class: 'verdict' },
+    h(
+      'p',
+      { class: 'headline' },
+      badge(decision),
+      h('span', { class: 'score' }, probability(offensive)),
+      h(
+        'span',
+        { class: 'score-name' },
+        `offensive, ${flagged ? 'at or above' : 'below'} the threshold of ${probability(answer.threshold)}`,
+      ),
+    ),
+    h(
+      'ul',
+      { class: 'reasons' },
+      reasons.map((reason) => h('li', {}, reasonText(reason))),
+      kinds.length > 0 &&
+        h('li', {}, `Signs of disguise: ${kinds.join(', ')}${evasion?.folded ? '; scored with them undone' : ''}`),
+      language?.supported === false &&
+        h('li', {}, `Looks like “${language.detected}”, which this model was not made for`),
+    ),
+    h('p', { class: 'quiet' }, `Policy ${answer.policy.name} ${answer.policy.version}`),
+  );
+}
+
+/**
+ * @param {import('./service.js').Scores} scores
+ * @param {import('./service.js').Model | undefined} model
+ * @param {number} threshold
+ */
+function probabilities(scores, model, threshold) {
+  const positive = model?.positiveLabels ?? [];
+  return h(
+    'div',
+    { class: 'meters' },
+    Object.entries(scores.probabilities).map(([label, value]) =>
+      meter({
+        name: label,
+        value,
+        warm: positive.includes(label),
+        ...(positive.includes(label) ? { note: 'counts as offensive' } : {}),
+      }),
+    ),
+    meter({
+      name: 'offensive',
+      note: 'their sum; the tick is the threshold',
+      value: scores.offensive,
+      warm: true,
+      mark: threshold,
+    }),
+  );
+}
+
+/** @param {import('./service.js').Result} result */
+function windows({ windowResults = [], offensive }) {
+  const deciding = windowResults.findIndex((window) => window.offensive === offensive);
+  return h(
+    'div',
+    {},
+    h(
+      'p',
+      { class: 'fact' },
+      'Longer than the model reads at once, so read in overlapping windows. The most offensive one decides; gates are averaged.',
+    ),
+    h(
+      'ol',
+      { class: 'windows' },
+      windowResults.map((window, i) =>
+        h(
+          'li',
+          { class: i === deciding ? 'deciding' : null },
+          meter({
+            name: `Window ${i + 1}`,
+            value: window.offensive,
+            warm: true,
+            note: `${window.tokens} tokens${i === deciding ? ' · decides' : ''}`,
+          }),
+        ),
+      ),
+    ),
+  );
+}
+
+/**
+ * @param {import('./service.js').Answer} answer
+ * @param {import('./service.js').Result} result
+ */
+function timing({ model, timing: { queueMs, tokenizeMs, inferenceMs, explainMs } }, { tokens }) {
+  const explained = explainMs === undefined ? '' : ` · explained in ${milliseconds(explainMs)}`;
+  return `${model.name} ${model.version} · ${counted(tokens, 'token')} · waited ${milliseconds(queueMs)}, tokenised ${milliseconds(tokenizeMs)}, inferred ${milliseconds(inferenceMs)}${explained}`;
+}
+
+/** @param {import('./service.js').Problem} problem */
+export function problemCard(problem) {
+  return h(
+    'div',
+    { class: 'card problem' },
+    h('p', { class: 'problem-title' }, problem.title, problem.detail !== undefined && `: ${problem.detail}`),
+    problem.remedy !== undefined && h('p', {}, problem.remedy),
+    h('p', { class: 'quiet' }, h('code', {}, problem.code)),
+  );
+}

@@ -1,0 +1,98 @@
+/** The text with the words that drove its score, and the same as a list. */
+import { h } from './dom.js';
+import { count, counted, difference } from './format.js';
+
+/** Contributions below this are noise of rounding and quantisation. */
+const LEAST = 0.01;
+/** From this contribution on a highlight is as strong as it gets. */
+const FULL = 0.4;
+const LISTED = 6;
+
+/**
+ * @param {string} text
+ * @param {import('./service.js').Explanation} explanation
+ */
+export function words(text, explanation) {
+  const { passage, spans } = explanation;
+  /** @type {(Node | string)[]} */
+  const pieces = [];
+  let from = passage.begin;
+  for (const span of spans) {
+    pieces.push(text.slice(from, span.begin), mark(text, span));
+    from = span.end;
+  }
+  pieces.push(text.slice(from, passage.end));
+  const before = text.slice(0, passage.begin);
+  const after = text.slice(passage.end);
+  return h(
+    'div',
+    { class: 'words' },
+    h(
+      'p',
+      { class: 'marked', dir: 'auto' },
+      before !== '' && h('span', { class: 'outside' }, before),
+      pieces,
+      after !== '' && h('span', { class: 'outside' }, after),
+    ),
+    (before !== '' || after !== '') &&
+      h(
+        'p',
+        { class: 'quiet' },
+        `The text takes several windows; the passage that scored highest (${explanation.offensive.toFixed(3)}) is explained.`,
+      ),
+    list(text, spans),
+    h(
+      'p',
+      { class: 'quiet' },
+      `How much lower “offensive” is without the word. Measured on ${counted(explanation.variants, 'variant')} of the text (${counted(explanation.tokens, 'token')})`,
+      spans.length < explanation.words &&
+        `, ${count(explanation.words)} words taken together to ${count(spans.length)}`,
+      '.',
+    ),
+  );
+}
+
+/**
+ * @param {string} text
+ * @param {import('./service.js').Span} span
+ */
+function mark(text, span) {
+  const word = text.slice(span.begin, span.end);
+  if (Math.abs(span.contribution) < LEAST) return word;
+  const strength = Math.min(1, Math.abs(span.contribution) / FULL);
+  return h(
+    'mark',
+    {
+      class: span.contribution > 0 ? 'raises' : 'lowers',
+      style: { '--strength': strength.toFixed(3) },
+      title: difference(span.contribution),
+    },
+    word,
+  );
+}
+
+/**
+ * @param {string} text
+ * @param {readonly import('./service.js').Span[]} spans
+ */
+function list(text, spans) {
+  const ranked = spans
+    .filter(({ contribution }) => Math.abs(contribution) >= LEAST)
+    .sort((one, other) => Math.abs(other.contribution) - Math.abs(one.contribution));
+  if (ranked.length === 0) return h('p', { class: 'fact' }, 'No single word changes the score by 0.01 or more.');
+  return h(
+    'ol',
+    { class: 'ranked', 'aria-label': 'Words that changed the score most' },
+    ranked
+      .slice(0, LISTED)
+      .map(({ begin, end, contribution }) =>
+        h(
+          'li',
+          {},
+          h('bdi', { class: 'word' }, text.slice(begin, end)),
+          h('span', { class: contribution > 0 ? 'sign raises' : 'sign lowers' }, difference(contribution)),
+          h('span', { class: 'effect' }, contribution > 0 ? 'more offensive' : 'less offensive'),
+        ),
+      ),
+  );
+}
