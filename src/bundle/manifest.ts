@@ -82,7 +82,7 @@ export const ManifestSchema = Type.Object(
           Type.Null(),
           Type.Object(
             {
-              kind: Type.Union([Type.Literal('linear'), Type.Literal('mlp')]),
+              kind: Type.Union([Type.Literal('linear'), Type.Literal('mlp'), Type.Literal('parameter-free')]),
               hidden: Type.Integer({ minimum: 0 }),
               pooling: Type.Union([Type.Literal('instance'), Type.Literal('token')]),
               scale: Type.Number({

@@ -13,6 +13,7 @@ from dslora.classifier import Classifier, ClassifierSpec, build_classifier
 from dslora.encoding import TextEncoder, text_encoder, window_starts
 from dslora.errors import DsLoraError
 from dslora.inference import predict, softmax
+from dslora.methods import GatedSettings
 from dslora.normalization import NormalizationError
 from tiny_models import randomize
 
@@ -24,7 +25,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, TextEnc
     base = make_base(tmp_path_factory.mktemp("base"))
     torch.manual_seed(0)
     spec = ClassifierSpec(
-        base, "ds-lora", ("no", "yes", "very"), ("yes", "very"), STEPS, max_tokens=12, window_overlap=3
+        base, "ds-lora", ("no", "yes", "very"), ("yes", "very"), STEPS, GatedSettings(), max_tokens=12, window_overlap=3
     )
     classifier = build_classifier(spec).eval()
     randomize(classifier)

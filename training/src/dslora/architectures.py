@@ -15,29 +15,36 @@ class Architecture:
 
     Attributes:
         targets: Suffixes of the query and value projections' names.
+        outputs: Suffixes of the names of the projections that end attention and feed-forward.
         pooling: Hidden state that the head reads: ``mean`` over real tokens, or the ``last`` real token.
     """
 
     targets: tuple[str, ...]
+    outputs: tuple[str, ...]
     pooling: Pooling
 
 
-_ENCODER = Architecture(("query", "value"), "mean")
-_DECODER = Architecture(("q_proj", "v_proj"), "last")
+# "output.dense" is both attention.output.dense and the feed-forward's own.
+_ENCODER = Architecture(("query", "value"), ("output.dense",), "mean")
+_DECODER = Architecture(("q_proj", "v_proj"), ("o_proj", "down_proj"), "last")
 
 ARCHITECTURES: dict[str, Architecture] = {
     **dict.fromkeys(
         ("bert", "roberta", "xlm-roberta", "camembert", "electra", "xlm-roberta-xl", "roberta-prelayernorm"),
         _ENCODER,
     ),
-    "distilbert": Architecture(("q_lin", "v_lin"), "mean"),
-    "mpnet": Architecture(("attn.q", "attn.v"), "mean"),
-    "deberta-v2": Architecture(("query_proj", "value_proj"), "mean"),
+    "distilbert": Architecture(("q_lin", "v_lin"), ("out_lin", "lin2"), "mean"),
+    "mpnet": Architecture(("attn.q", "attn.v"), ("attn.o", "output.dense"), "mean"),
+    "deberta-v2": Architecture(("query_proj", "value_proj"), ("output.dense",), "mean"),
+    # A mixture of experts has its feed-forward in one tensor: attention's output is what can be adapted.
+    "mixtral": Architecture(("q_proj", "v_proj"), ("o_proj",), "last"),
+    "starcoder2": Architecture(("q_proj", "v_proj"), ("o_proj", "c_proj"), "last"),
+    "phi": Architecture(("q_proj", "v_proj"), ("self_attn.dense", "fc2"), "last"),
+    "opt": Architecture(("q_proj", "v_proj"), ("out_proj", "fc2"), "last"),
     **dict.fromkeys(
         (
             "llama",
             "mistral",
-            "mixtral",
             "qwen2",
             "qwen3",
             "gemma",
@@ -46,9 +53,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             "olmo2",
             "smollm3",
             "cohere",
-            "starcoder2",
-            "phi",
-            "opt",
         ),
         _DECODER,
     ),
@@ -82,6 +86,15 @@ def default_target_modules(model_type: str) -> tuple[str, ...]:
         DsLoraError: The family is not in the table, or has one fused projection.
     """
     return architecture(model_type).targets
+
+
+def output_projections(model_type: str) -> tuple[str, ...]:
+    """Name suffixes of the projections that end attention and feed-forward of a family.
+
+    Raises:
+        DsLoraError: The family is not in the table, or has one fused projection.
+    """
+    return architecture(model_type).outputs
 
 
 def architecture(model_type: str) -> Architecture:

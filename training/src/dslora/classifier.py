@@ -2,24 +2,23 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dslora.architectures import ARCHITECTURES, Pooling, architecture, canonical_module
+from dslora.architectures import ARCHITECTURES, Pooling, canonical_module
 from dslora.bases import load_config, load_encoder, resolve_base
 from dslora.errors import DsLoraError
-from dslora.methods import AdapterSettings, find_method
+from dslora.methods import Method, MethodSettings, find_method
+from dslora.methods.peft_method import ADAPTER
 from dslora.sparsity import L1Settings
 from dslora.tuner import GatedLinear, capture_gates
 from dslora.tuner.context import mean_over_tokens
 
-ADAPTER = "default"
 _SPEC_FILE = "classifier.json"
 _HEAD_FILE = "head.safetensors"
 _ADAPTER_FOLDER = "adapter"
@@ -43,10 +42,10 @@ class ClassifierSpec:
         labels: In output order.
         positive_labels: Those that mean offensive.
         normalization: Step names, in order (``docs/bundle.md``).
+        adapter: Configuration of the method, of the method's own class.
         max_tokens: Longest window, special tokens included.
         window_overlap: Tokens that neighbouring windows of a long text share.
         pooling: ``mean`` over real tokens or the ``last`` real token.
-        adapter: Shape of the adapters.
         l1: The penalty that trained them, if any.
         head_dropout: Dropout on the pooled state while training.
     """
@@ -56,12 +55,19 @@ class ClassifierSpec:
     labels: tuple[str, ...]
     positive_labels: tuple[str, ...]
     normalization: tuple[str, ...]
+    adapter: MethodSettings
     max_tokens: int = 128
     window_overlap: int = 32
     pooling: Pooling = "mean"
-    adapter: AdapterSettings = field(default_factory=AdapterSettings)
     l1: L1Settings | None = None
     head_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        settings = find_method(self.method).settings
+        if type(self.adapter) is not settings:
+            raise DsLoraError(
+                f"Method {self.method} is configured by {settings.__name__}, not by {type(self.adapter).__name__}."
+            )
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ClassifierSpec":
@@ -70,7 +76,7 @@ class ClassifierSpec:
             values[name] = tuple(values[name])
         adapter = dict(values["adapter"])
         adapter["target_modules"] = tuple(adapter["target_modules"])
-        values["adapter"] = AdapterSettings(**adapter)
+        values["adapter"] = find_method(values["method"]).settings(**adapter)
         values["l1"] = L1Settings(**values["l1"]) if values["l1"] else None
         return cls(**values)
 
@@ -79,7 +85,7 @@ class Classifier(nn.Module):
     """``input_ids, attention_mask -> logits, gates``.
 
     Attributes:
-        encoder: The base model, wrapped by PEFT.
+        encoder: The base model with what the method attached to it.
         head: Linear layer from the pooled hidden state to the labels.
         spec: How it was built.
     """
@@ -131,8 +137,13 @@ class Classifier(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Adapter, gates (with their statistics) and head: all that training changes. References, not copies."""
-        return {name: value for name, value in self.state_dict().items() if "lora_" in name or name.startswith("head.")}
+        """All that training changes: adapter, gates with their statistics, head. References, not copies."""
+        trained = {f"encoder.{name}" for name in self.method.trained_names(self.encoder)}
+        return {name: value for name, value in self.state_dict().items() if name in trained or name.startswith("head.")}
+
+    @property
+    def method(self) -> Method:
+        return find_method(self.spec.method)
 
     def load_trained_state(self, state: dict[str, Tensor]) -> None:
         """Sets what :meth:`trained_state` returned.
@@ -149,12 +160,9 @@ class Classifier(nn.Module):
         self.load_state_dict(state, strict=False)
 
     def save(self, folder: Path) -> None:
-        """Writes spec, head and adapter (PEFT's own format, so the Hub and ``PeftModel`` can read it)."""
+        """Writes spec, head and what the method keeps (PEFT's own format where it is a PEFT method)."""
         folder.mkdir(parents=True, exist_ok=True)
-        # False: the base is frozen, and PEFT would otherwise ask the Hub whether its vocabulary changed.
-        self.encoder.save_pretrained(folder / _ADAPTER_FOLDER, save_embedding_layers=False)
-        # PEFT's generated card is a form with nothing filled in.
-        (folder / _ADAPTER_FOLDER / "README.md").unlink(missing_ok=True)
+        self.method.save(self.encoder, folder / _ADAPTER_FOLDER)
         save_file({k: v.detach().contiguous() for k, v in self.head.state_dict().items()}, folder / _HEAD_FILE)
         text = json.dumps(dataclasses.asdict(self.spec), indent=2) + "\n"
         (folder / _SPEC_FILE).write_text(text, encoding="utf-8")
@@ -171,7 +179,9 @@ class Classifier(nn.Module):
             raise DsLoraError(f"{folder}: no {_SPEC_FILE}. Expected the folder of a model that dslora train wrote.")
         spec = ClassifierSpec.from_json(json.loads(spec_file.read_text(encoding="utf-8")))
         base = _load_base(spec.base)
-        encoder = PeftModel.from_pretrained(base, folder / _ADAPTER_FOLDER)
+        method = find_method(spec.method)
+        targets = _targets(base, spec)
+        encoder = method.load(base, spec.adapter, targets, folder / _ADAPTER_FOLDER, resolve_base(spec.base).id)
         classifier = cls(encoder, spec)
         classifier.head.load_state_dict(load_file(folder / _HEAD_FILE))
         return classifier.eval()
@@ -194,11 +204,7 @@ def build_classifier(spec: ClassifierSpec) -> Classifier:
     """
     method = find_method(spec.method)
     base = _load_base(spec.base)
-    targets = spec.adapter.target_modules or architecture(base.config.model_type).targets
-    _check_targets(base, targets)
-    encoder = get_peft_model(base, method.configure(spec.adapter, tuple(targets)))
-    # What is saved and published must name the base, not a folder of this machine.
-    encoder.peft_config[ADAPTER].base_model_name_or_path = resolve_base(spec.base).id
+    encoder = method.attach(base, spec.adapter, _targets(base, spec), resolve_base(spec.base).id)
     return Classifier(encoder, spec)
 
 
@@ -226,9 +232,11 @@ def _load_base(name: str) -> Any:
     return base
 
 
-def _check_targets(base: nn.Module, targets: tuple[str, ...]) -> None:
+def _targets(base: Any, spec: ClassifierSpec) -> tuple[str, ...]:
+    targets = spec.adapter.target_modules or find_method(spec.method).default_targets(base.config.model_type)
     linear = {name for name, module in base.named_modules() if isinstance(module, nn.Linear)}
     for target in targets:
         if not any(name == target or name.endswith("." + target) for name in linear):
             known = sorted({name.rsplit(".", 1)[-1] for name in linear})
             raise DsLoraError(f"Target module {target!r} is not in the base model. It has: {', '.join(known)}.")
+    return targets

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dslora.errors import DsLoraError
-from dslora.options import add_settings, settings_from
+from dslora.options import add_settings, refuse_foreign_options, settings_from
 
 if TYPE_CHECKING:
     from dslora.run import DataSettings
@@ -117,13 +117,14 @@ def _add_bundle(parser: argparse.ArgumentParser) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     from dslora.bases import load_tokenizer, resolve_base
     from dslora.classifier import ClassifierSpec, default_pooling
-    from dslora.methods import AdapterSettings, find_method
+    from dslora.methods import find_method
     from dslora.normalization import default_steps
     from dslora.run import train_run
     from dslora.sparsity import L1Settings
     from dslora.train import TrainSettings
 
     method = find_method(arguments.method)
+    refuse_foreign_options(arguments, method.settings, method.name)
     settings = settings_from(arguments, TrainSettings)
     data = _data_settings(arguments)
     dataset = data.load()
@@ -139,7 +140,7 @@ def _train(arguments: argparse.Namespace) -> None:
         max_tokens=arguments.max_tokens,
         window_overlap=arguments.window_overlap,
         pooling=default_pooling(arguments.base),
-        adapter=settings_from(arguments, AdapterSettings),
+        adapter=settings_from(arguments, method.settings),
         l1=settings_from(arguments, L1Settings) if method.sparse else None,
     )
     with _setting_aside(arguments.out, arguments.overwrite):

@@ -7,38 +7,46 @@ import re
 import typing
 from typing import Any, TypeVar
 
-from dslora.methods import AdapterSettings
+from dslora.errors import DsLoraError
+from dslora.methods import SETTINGS
 from dslora.sparsity import L1Settings
 from dslora.train.settings import TrainSettings
 
 Settings = TypeVar("Settings")
 
-# Class, heading, and what goes before its option names.
+# Class, heading, and what goes before its option names. A name that several classes have is one option.
 _GROUPS: tuple[tuple[type, str, str], ...] = (
-    (AdapterSettings, "adapter and gate", ""),
+    *((settings, "adapters and what they train", "") for settings in SETTINGS),
     (L1Settings, "sparsity (methods ds-lora and lora-l1)", "l1-"),
     (TrainSettings, "training", ""),
 )
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Adds one option for each field of the settings' dataclasses."""
+    """Adds one option for each field of the settings' dataclasses. One that is not given stays None."""
+    groups: dict[str, Any] = {}
+    added: set[str] = set()
     for settings, heading, prefix in _GROUPS:
-        group = parser.add_argument_group(heading)
+        group = groups.setdefault(heading, None) or parser.add_argument_group(heading)
+        groups[heading] = group
         hints = typing.get_type_hints(settings)
         documentation = _field_help(settings)
         for field in dataclasses.fields(settings):
+            destination = _destination(prefix, field.name)
+            if destination in added:
+                continue
+            added.add(destination)
             group.add_argument(
                 f"--{prefix}{field.name.replace('_', '-')}",
-                dest=_destination(prefix, field.name),
-                default=field.default,
+                dest=destination,
+                default=None,
                 help=f"{documentation.get(field.name, '')} (default: {_shown(field.default)})".replace("%", "%%"),
                 **_kind(hints[field.name]),
             )
 
 
 def settings_from(arguments: argparse.Namespace, settings: type[Settings]) -> Settings:
-    """The settings that the parsed options give.
+    """The settings that the parsed options give, with the class's defaults for the others.
 
     Raises:
         DsLoraError: A value is out of range.
@@ -48,7 +56,31 @@ def settings_from(arguments: argparse.Namespace, settings: type[Settings]) -> Se
         field.name: getattr(arguments, _destination(prefix, field.name))
         for field in dataclasses.fields(settings)  # type: ignore[arg-type]
     }
-    return settings(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return settings(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+            if value is not None
+        }
+    )
+
+
+def refuse_foreign_options(arguments: argparse.Namespace, settings: type, method: str) -> None:
+    """What another method's configuration has, and this one's has not, would be without effect.
+
+    Args:
+        arguments: As parsed.
+        settings: The method's configuration class.
+        method: Its name.
+
+    Raises:
+        DsLoraError: Such an option was given.
+    """
+    own = {field.name for field in dataclasses.fields(settings)}
+    foreign = {field.name for other in SETTINGS for field in dataclasses.fields(other)} - own
+    given = sorted(f"--{name.replace('_', '-')}" for name in foreign if getattr(arguments, name) is not None)
+    if given:
+        raise DsLoraError(f"Method {method} does not use {', '.join(given)}. Leave these out or choose another method.")
 
 
 def _destination(prefix: str, name: str) -> str:
@@ -71,9 +103,10 @@ def _kind(hint: Any) -> dict[str, Any]:
 
 def _field_help(settings: type) -> dict[str, str]:
     """Field name to its text in the docstring's ``Attributes`` section; one entry may name several fields."""
+    inherited = [_field_help(base) for base in settings.__bases__ if dataclasses.is_dataclass(base)]
+    found: dict[str, str] = {name: words for each in inherited for name, words in each.items()}
     text = inspect.getdoc(settings) or ""
     section = text.partition("Attributes:\n")[2]
-    found: dict[str, str] = {}
     for match in re.finditer(r"^ {4}(\w[\w, ]*): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
         words = " ".join(match.group(2).replace("``", "").split())
         for name in match.group(1).split(", "):

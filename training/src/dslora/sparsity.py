@@ -32,7 +32,7 @@ stay zeros.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -116,6 +116,12 @@ class L1Schedule:
             return None
         return self.settings.strength * l1_norm(self.parameters)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
     @torch.no_grad()
     def after_step(self, step: int, learning_rate: float) -> None:
         """To be called after optimizer step ``step`` (from 0) with the learning rate that it used."""
@@ -163,9 +169,11 @@ def measure_sparsity(model: nn.Module) -> tuple[float, list[ModuleSparsity]]:
             continue
         b = weights[name.replace(".lora_A.", ".lora_B.")]
         alive = (a != 0).any(dim=1) & (b != 0).any(dim=0)
-        dead = int((a == 0).sum() + (b == 0).sum())
+        dead, elements = int((a == 0).sum() + (b == 0).sum()), a.numel() + b.numel()
         zeros += dead
-        total += a.numel() + b.numel()
+        total += elements
         layer, module = canonical_module(name.split(".lora_A.")[0])
-        modules.append(ModuleSparsity(layer, module, a.shape[0], int(alive.sum()), dead / (a.numel() + b.numel())))
+        # AdaLoRA may leave a module without any rank.
+        share = dead / elements if elements else 0.0
+        modules.append(ModuleSparsity(layer, module, a.shape[0], int(alive.sum()), share))
     return (zeros / total if total else 0.0), modules

@@ -30,16 +30,11 @@ from dslora.export import (
     prune,
 )
 from dslora.inference import predict, softmax
-from dslora.methods import AdapterSettings
+from dslora.methods import find_method
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 STEPS = ("html-entities", "nfkc", "invisible", "urls", "mentions", "lowercase", "whitespace")
 TEMPERATURE = 1.3
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +85,13 @@ def bases(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> dict[str,
     return {name: folder / name for name in made}
 
 
+# What is not the same for every method.
+SMALL: dict[str, dict[str, Any]] = {
+    "full": {},
+    "houlsby": {"bottleneck": 4},
+    "adalora": {"rank": 2, "initial_rank": 4, "alpha": 8.0},
+}
+
 Build = Callable[..., Classifier]
 
 
@@ -99,7 +101,7 @@ def build(bases: dict[str, Path]) -> Build:
 
     def make(base: str = "bert", method: str = "ds-lora", seed: int = 0, **adapter: Any) -> Classifier:
         torch.manual_seed(seed)
-        settings = replace(AdapterSettings(rank=4, alpha=8.0), **adapter)
+        settings = find_method(method).settings(**{**SMALL.get(method, {"rank": 4, "alpha": 8.0}), **adapter})
         spec = ClassifierSpec(
             base=str(bases[base]),
             method=method,
@@ -113,8 +115,10 @@ def build(bases: dict[str, Path]) -> Build:
         )
         classifier = build_classifier(spec).eval()
         for name, value in classifier.named_parameters():
-            if "lora_B" in name or "lora_gate" in name:
-                nn.init.normal_(value, std=0.05 if "lora_B" in name else 0.2)
+            if any(part in name for part in ("lora_B", "lora_E", ".up.")):
+                nn.init.normal_(value, std=0.05)
+            elif "lora_gate" in name:
+                nn.init.normal_(value, std=0.2)
         for name, buffer in classifier.named_buffers():
             if name.endswith("input_mean"):
                 nn.init.normal_(buffer)

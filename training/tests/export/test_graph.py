@@ -21,7 +21,13 @@ from .conftest import TEMPERATURE, Build, Export
     [
         ("bert", "ds-lora", {}),
         ("bert", "ds-lora", {"gate_pooling": "token", "gate_hidden": 0}),
+        ("bert", "ds-lora", {"gate_shared": True}),
+        ("bert", "ds-lora", {"gate_kind": "parameter-free"}),
         ("bert", "lora", {}),
+        ("bert", "dora", {}),
+        ("bert", "adalora", {}),
+        ("bert", "houlsby", {}),
+        ("bert", "full", {}),
         ("llama", "ds-lora", {}),
     ],
 )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dslora.errors import DsLoraError
 from dslora.tuner import DsLoraConfig, GatedLinear, capture_gates
+from dslora.tuner.statistics import fit_gate_statistics
 from tiny_models import DECODERS, ENCODERS, batch, randomize, tiny
 
 FAMILIES = sorted(ENCODERS | DECODERS)
@@ -260,3 +261,61 @@ def test_a_gate_scale_of_two_starts_as_lora() -> None:
 def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(DsLoraError, match=message):
         DsLoraConfig(**options)
+
+
+def pooled_inputs(model: PeftModel, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Mean over real tokens of what each gated module reads."""
+    seen: dict[str, Tensor] = {}
+
+    def note(layer: Any, args: Any) -> None:
+        weights = mask / mask.sum(dim=1, keepdim=True)
+        seen[layer.module_path] = (args[0] * weights[:, :, None]).sum(dim=1)
+
+    handles = [layer.register_forward_pre_hook(note) for layer in layers(model)]
+    with torch.no_grad():
+        model(input_ids=ids, attention_mask=mask)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+def test_a_parameter_free_gate_says_how_unusual_its_input_is() -> None:
+    config = DsLoraConfig(r=4, lora_alpha=8, gate_kind="parameter-free")
+    model = get_peft_model(tiny("bert"), config).eval()
+    texts = [batch([6, 9, 4, 7], seed=seed) for seed in range(8)]
+    fit_gate_statistics(model, texts)
+    randomize(model)
+    assert not [name for name, _ in model.named_parameters() if "lora_gate" in name]
+    with torch.no_grad(), model.disable_adapter():
+        fitted = [pooled_inputs(model, ids, mask) for ids, mask in texts]
+    ids, mask = batch([5, 8], seed=99)
+    inputs = pooled_inputs(model, ids, mask)
+    _, gates = run(model, ids, mask)
+    for column, layer in enumerate(layers(model)):
+        seen = torch.cat([each[layer.module_path] for each in fitted]).double()
+        scores = (((seen - seen.mean(dim=0)) / seen.std(dim=0)) ** 2).mean(dim=1)
+        own = (((inputs[layer.module_path].double() - seen.mean(dim=0)) / seen.std(dim=0)) ** 2).mean(dim=1)
+        expected = torch.sigmoid((own - scores.mean()) / scores.std())
+        torch.testing.assert_close(gates[:, column].double(), expected, atol=1e-4, rtol=0)
+
+
+def test_a_shared_gate_is_one_in_all_layers_but_not_over_query_and_value(tmp_path: Path) -> None:
+    model = adapted("bert", gate_shared=True, gate_standardize=True)
+    fit_gate_statistics(model, [batch([6, 9, 4, 7], seed=seed) for seed in range(4)])
+    gates: list[Any] = [layer.lora_gate["default"] for layer in layers(model)]
+    assert len({id(gate.hidden) for gate in gates}) == len({id(gate.output) for gate in gates}) == 2
+    assert len({float(gate.input_std.sum()) for gate in gates}) > 2
+    one = 16 * 16 + 16 + 16 + 1
+    assert sum(p.numel() for n, p in model.named_parameters() if "lora_gate" in n) == 2 * one
+    ids, mask = batch([5, 2])
+    model.save_pretrained(tmp_path)
+    again = PeftModel.from_pretrained(tiny("bert"), tmp_path).eval()
+    assert torch.equal(run(model, ids, mask)[1], run(again, ids, mask)[1])
+
+
+def test_gate_dropout_acts_while_training_only() -> None:
+    model = adapted("bert", gate_dropout=0.5)
+    ids, mask = batch([5, 8])
+    assert torch.equal(run(model, ids, mask)[1], run(model, ids, mask)[1])
+    model.train()
+    assert not torch.equal(run(model, ids, mask)[1], run(model, ids, mask)[1])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import jsonschema
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from dslora.architectures import canonical_module
 from dslora.bases import resolve_base
@@ -18,8 +19,8 @@ from dslora.errors import DsLoraError
 from dslora.export.details import BundleDetails
 from dslora.export.parity import LIMITS, Parity
 from dslora.export.ranks import Pruned
-from dslora.methods import find_method
-from dslora.tuner import GatedLinear
+from dslora.methods import GatedSettings, LowRankSettings, find_method
+from dslora.methods.houlsby import Bottleneck
 
 SCHEMA_VERSION: Final = 1
 MANIFEST_FILE: Final = "manifest.json"
@@ -190,9 +191,10 @@ def _schema() -> dict[str, Any]:
 
 def _base(classifier: Classifier, details: BundleDetails) -> dict[str, Any]:
     source = resolve_base(classifier.spec.base)
-    model = classifier.encoder
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model
-    parameters = sum(p.numel() for name, p in model.named_parameters() if "lora_" not in name)
+    method = classifier.method
+    model = method.base_of(classifier.encoder)
+    added = method.trained_names(classifier.encoder) if method.adds_weights else set()
+    parameters = sum(p.numel() for name, p in classifier.encoder.named_parameters() if name not in added)
     return {
         "id": source.id,
         "architecture": type(model).__name__,
@@ -205,24 +207,27 @@ def _method(classifier: Classifier, pruned: Pruned) -> dict[str, Any]:
     spec = classifier.spec
     adapter = spec.adapter
     method = find_method(spec.method)
-    modules = [name for name, module in classifier.encoder.named_modules() if hasattr(module, "lora_A")]
-    gated = any(isinstance(module, GatedLinear) for module in classifier.encoder.modules())
+    modules = [
+        name for name, module in classifier.encoder.named_modules() if isinstance(module, BaseTunerLayer | Bottleneck)
+    ]
     return {
         "name": method.name,
-        "rank": adapter.rank,
-        "alpha": adapter.alpha,
+        **({"rank": adapter.rank, "alpha": adapter.alpha} if isinstance(adapter, LowRankSettings) else {}),
         "targets": list(dict.fromkeys(canonical_module(name)[1] for name in modules)),
-        "gate": {
-            "kind": "mlp" if adapter.gate_hidden else "linear",
-            "hidden": adapter.gate_hidden,
-            "pooling": adapter.gate_pooling,
-            "scale": adapter.gate_scale,
-        }
-        if gated
-        else None,
+        "gate": _gate(adapter) if isinstance(adapter, GatedSettings) else None,
         "l1": {"kind": spec.l1.kind, "lambda": spec.l1.strength} if spec.l1 and method.sparse else None,
         "sparsity": pruned.sparsity,
         "ranksKept": [rank._asdict() for rank in pruned.ranks],
+    }
+
+
+def _gate(settings: GatedSettings) -> dict[str, Any]:
+    learned = settings.gate_kind == "learned"
+    return {
+        "kind": ("mlp" if settings.gate_hidden else "linear") if learned else settings.gate_kind,
+        "hidden": settings.gate_hidden if learned else 0,
+        "pooling": settings.gate_pooling,
+        "scale": settings.gate_scale,
     }
 
 

@@ -2,7 +2,7 @@
 
 - A rank component whose row of A or column of B is exactly zero adds nothing, whatever the input, so it goes.
 - A module that has no component left loses its branch and with it its gate, which no longer scales anything.
-- Static LoRA (no gate) is merged into the base weights.
+- What is the same change for every text (LoRA, DoRA, AdaLoRA) is merged into the base weights.
 - A gate's standardisation ``(x - mean) / std`` is an affine map and goes into the gate's first layer.
 """
 
@@ -12,12 +12,16 @@ from typing import NamedTuple
 
 import torch
 from peft import PeftModel
+from peft.tuners.adalora.layer import AdaLoraLayer
 from peft.tuners.lora.layer import Linear as LoraLinear
+from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor, nn
 
 from dslora.architectures import canonical_module
-from dslora.classifier import ADAPTER, Classifier, GateColumn
+from dslora.classifier import Classifier, GateColumn
 from dslora.errors import DsLoraError
+from dslora.methods import MergeError
+from dslora.methods.peft_method import ADAPTER
 from dslora.tuner import GatedLinear
 from dslora.tuner.gate import Gate
 
@@ -64,7 +68,11 @@ def prune(classifier: Classifier) -> Pruned:
     slim = copy.deepcopy(classifier).cpu().eval().requires_grad_(False)
     ranks: list[ModuleRank] = []
     zeros = elements = 0
-    for path, layer in [(p, m) for p, m in slim.encoder.named_modules() if isinstance(m, LoraLinear)]:
+    for path, layer in [(p, m) for p, m in slim.encoder.named_modules() if isinstance(m, LoraLayer)]:
+        if not isinstance(layer, LoraLinear) or layer.lora_magnitude_vector:
+            # AdaLoRA and DoRA are merged below. DoRA changes weights even where nothing of B A is left.
+            ranks.append(ModuleRank(*canonical_module(path), _rank(layer)))
+            continue
         weights = (layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight)
         zeros += sum(int((weight == 0).sum()) for weight in weights)
         elements += sum(weight.numel() for weight in weights)
@@ -74,10 +82,10 @@ def prune(classifier: Classifier) -> Pruned:
             slim.encoder.set_submodule(path, layer.base_layer)
         elif isinstance(layer, GatedLinear):
             gate = layer.lora_gate[ADAPTER]
-            assert isinstance(gate, Gate)
-            _fold_standardization(gate)
+            if isinstance(gate, Gate):
+                _fold_standardization(gate)
     if not any(isinstance(module, GatedLinear) for module in slim.encoder.modules()):
-        slim.encoder = _without_adapters(slim.encoder)
+        slim.encoder = _without_adapters(slim)
     gates = tuple(slim.gate_columns())
     return Pruned(
         classifier=slim,
@@ -87,6 +95,13 @@ def prune(classifier: Classifier) -> Pruned:
         dropped=tuple(GateColumn(r.layer, r.module) for r in ranks if r.rank == 0),
         sparsity=zeros / elements if elements else None,
     )
+
+
+def _rank(layer: LoraLayer) -> int:
+    """Components that are left of an AdaLoRA or DoRA module."""
+    if isinstance(layer, AdaLoraLayer):
+        return int((layer.lora_E[ADAPTER] != 0).sum())
+    return int(layer.r[ADAPTER])
 
 
 def _check_finite(classifier: Classifier) -> None:
@@ -131,18 +146,25 @@ def _fold_standardization(gate: Gate) -> None:
     # W (x - mean) / std + b = (W / std) x + (b - (W / std) mean), in double: the two parts of the bias cancel.
     weight = first.weight.double() / gate.input_std.double()
     bias = first.bias.double() - weight @ gate.input_mean.double()
-    first.weight = nn.Parameter(weight.to(first.weight.dtype), requires_grad=False)
-    first.bias = nn.Parameter(bias.to(first.bias.dtype), requires_grad=False)
+    # A new layer: a shared gate has one first layer for modules of different statistics.
+    folded = nn.Linear(first.in_features, first.out_features)
+    folded.weight = nn.Parameter(weight.to(first.weight.dtype), requires_grad=False)
+    folded.bias = nn.Parameter(bias.to(first.bias.dtype), requires_grad=False)
+    if gate.hidden is not None:
+        gate.hidden = folded
+    else:
+        gate.output = folded
     gate.standardize = False
     del gate.input_mean, gate.input_std
 
 
-def _without_adapters(encoder: nn.Module) -> nn.Module:
-    """The base model, with what static adapters are left merged into its weights."""
-    if not isinstance(encoder, PeftModel):
-        return encoder
-    if any(isinstance(module, LoraLinear) for module in encoder.modules()):
-        merged: nn.Module = encoder.merge_and_unload()
-        return merged
-    base: nn.Module = encoder.get_base_model()
-    return base
+def _without_adapters(classifier: Classifier) -> nn.Module:
+    """The base model, with what static adapters are left merged into its weights where that can be done."""
+    encoder = classifier.encoder
+    if isinstance(encoder, PeftModel) and not any(isinstance(module, LoraLayer) for module in encoder.modules()):
+        base: nn.Module = encoder.get_base_model()
+        return base
+    try:
+        return classifier.method.merged(encoder)
+    except MergeError:
+        return classifier.encoder  # type: ignore[no-any-return]

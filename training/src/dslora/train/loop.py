@@ -16,7 +16,7 @@ from dslora.encoding import TextEncoder
 from dslora.errors import DsLoraError
 from dslora.folder import whole_folder
 from dslora.inference import predict_windows
-from dslora.methods import METHODS
+from dslora.methods import Phase
 from dslora.sparsity import L1Schedule, low_rank_parameters, measure_sparsity
 from dslora.train.batches import length_grouped_batches
 from dslora.train.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -109,16 +109,14 @@ def train(
     device = resolve_device(settings.device)
     classifier.to(device)
     if settings.gradient_checkpointing:
-        classifier.encoder.base_model.model.activation_checkpointing_enable()
+        classifier.method.base_of(classifier.encoder).activation_checkpointing_enable()
     key = fingerprint(settings, classifier.spec, data_key)
     per_epoch = -(-len(train_split.windows) // settings.batch_size)
     total_steps = per_epoch * settings.epochs
 
     optimizer = build_optimizer(classifier, settings)
     schedule = build_schedule(optimizer, settings, total_steps)
-    l1 = None
-    if classifier.spec.l1 is not None and METHODS[classifier.spec.method].sparse:
-        l1 = L1Schedule(classifier.spec.l1, low_rank_parameters(classifier), total_steps)
+    phases = _phases(classifier, total_steps)
     lengths = [len(window) for window in train_split.windows]
     weights = _class_weights(train_split.labels, len(classifier.spec.labels), settings, device)
 
@@ -133,6 +131,8 @@ def train(
         classifier.load_trained_state(parts["model"])
         optimizer.load_state_dict(parts["optimizer"])
         schedule.load_state_dict(parts["schedule"])
+        for phase, state in zip(phases, parts["phases"], strict=True):
+            phase.load_state_dict(state)
     journal = Journal(folder, total_steps, progress.step, progress.epoch, quiet)
 
     def checkpoint() -> None:
@@ -140,6 +140,7 @@ def train(
             "model": classifier.trained_state(),
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
+            "phases": [phase.state_dict() for phase in phases],
         }
         save_checkpoint(folder, key, progress, parts)
 
@@ -150,19 +151,21 @@ def train(
             classifier.train()
             running = torch.tensor(progress.loss_sum, device=device, dtype=torch.float64)
             for batch in batches[progress.batch :]:
-                if l1 is not None:
-                    l1.before_step(progress.step)
-                learning_rate = next(g["lr"] for g in optimizer.param_groups if g["name"] == "adapter")
-                running += _step(classifier, encoder, train_split, batch, settings, weights, l1, progress.step, device)
+                for phase in phases:
+                    phase.before_step(progress.step)
+                learning_rate = optimizer.param_groups[0]["lr"]
+                running += _step(
+                    classifier, encoder, train_split, batch, settings, weights, phases, progress.step, device
+                )
                 torch.nn.utils.clip_grad_norm_(
                     [p for group in optimizer.param_groups for p in group["params"]],
                     settings.max_gradient_norm,
                 )
                 optimizer.step()
+                for phase in phases:
+                    phase.after_step(progress.step, learning_rate)
                 optimizer.zero_grad()
                 schedule.step()
-                if l1 is not None:
-                    l1.after_step(progress.step, learning_rate)
                 progress.step += 1
                 progress.batch += 1
                 progress.loss_count += 1
@@ -175,7 +178,7 @@ def train(
                     progress.seconds = time.perf_counter() - started
                     checkpoint()
             progress.loss_sum = float(running)
-            _end_epoch(classifier, encoder, development, settings, l1, progress, journal, folder)
+            _end_epoch(classifier, encoder, development, settings, phases, progress, journal, folder)
             progress.seconds = time.perf_counter() - started
             checkpoint()
     finally:
@@ -183,8 +186,8 @@ def train(
 
     if progress.best is None:
         raise DsLoraError(
-            "No epoch ended after the sparsity phase, so there is no model to keep. "
-            "Train for more epochs, or raise the share for debiasing."
+            "No epoch ended after the weights or ranks had settled, so there is no model to keep. "
+            "Train for more epochs, or raise the share for the last phase (--l1-debias, --budget-final)."
         )
     best = Classifier.load(folder / BEST)
     return TrainingResult(
@@ -197,6 +200,16 @@ def train(
     )
 
 
+def _phases(classifier: Classifier, total_steps: int) -> list[Phase]:
+    """What happens between optimizer steps: the method's own, and L1 where it is sparse."""
+    method, spec = classifier.method, classifier.spec
+    own = method.phase(classifier.encoder, spec.adapter, total_steps)
+    phases = [own] if own is not None else []
+    if spec.l1 is not None and method.sparse:
+        phases.append(L1Schedule(spec.l1, low_rank_parameters(classifier), total_steps))
+    return phases
+
+
 def _step(
     classifier: Classifier,
     encoder: TextEncoder,
@@ -204,7 +217,7 @@ def _step(
     batch: list[int],
     settings: TrainSettings,
     weights: Tensor | None,
-    l1: L1Schedule | None,
+    phases: list[Phase],
     step: int,
     device: torch.device,
 ) -> Tensor:
@@ -232,9 +245,10 @@ def _step(
             loss = loss - settings.gate_spread * gates.std(dim=0).mean() * (len(part) / len(batch))
         loss.backward()
         total += cross_entropy.detach()
-    penalty = l1.loss_term(step) if l1 is not None else None
-    if penalty is not None:
-        penalty.backward()
+    for phase in phases:
+        penalty = phase.loss_term(step)
+        if penalty is not None:
+            penalty.backward()
     return total
 
 
@@ -243,7 +257,7 @@ def _end_epoch(
     encoder: TextEncoder,
     development: Split,
     settings: TrainSettings,
-    l1: L1Schedule | None,
+    phases: list[Phase],
     progress: Progress,
     journal: Journal,
     folder: Path,
@@ -268,7 +282,7 @@ def _end_epoch(
         }
     journal.record("epoch", progress.step, {**values, "modules": [asdict(module) for module in modules]})
     journal.show(macro_f1=macro_f1, zeros=zeros, loss=loss)
-    counts = l1 is None or l1.settled(progress.step)
+    counts = all(phase.settled(progress.step) for phase in phases)
     if counts and (progress.best is None or macro_f1 > progress.best):
         progress.best, progress.best_epoch, progress.stale = macro_f1, progress.epoch, 0
         with whole_folder(folder / BEST, replace=True) as best:

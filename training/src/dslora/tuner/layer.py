@@ -7,7 +7,7 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 
 from dslora.tuner.context import current_context, mean_over_tokens, report_gate
-from dslora.tuner.gate import Gate
+from dslora.tuner.gate import Gate, ParameterFreeGate
 
 MERGE_REFUSED = (
     "A DS-LoRA adapter cannot be merged into the base weights: its gate depends on the input, so there is no "
@@ -34,12 +34,17 @@ class GatedLinear(LoraLinear):
             self.gate_scale: dict[str, float] = {}
             self.gate_pooling: dict[str, str] = {}
         self.module_path: str = kwargs.get("target_name", "")
-        self.lora_gate[adapter_name] = Gate(
-            self.in_features,
-            config.gate_hidden,
-            config.gate_bias_init,
-            config.gate_weight_init_std,
-            config.gate_standardize,
+        self.lora_gate[adapter_name] = (
+            ParameterFreeGate(self.in_features)
+            if config.gate_kind == "parameter-free"
+            else Gate(
+                self.in_features,
+                config.gate_hidden,
+                config.gate_bias_init,
+                config.gate_weight_init_std,
+                config.gate_standardize,
+                config.gate_dropout,
+            )
         )
         self.gate_scale[adapter_name] = config.gate_scale
         self.gate_pooling[adapter_name] = config.gate_pooling
@@ -60,7 +65,7 @@ class GatedLinear(LoraLinear):
                 f"{self.module_path}: attention_mask {tuple(mask.shape)} does not fit x {tuple(x.shape)}. "
                 "Generation with a cache is not supported: an instance gate reads the whole text."
             )
-        gate: Gate = self.lora_gate[adapter_name]  # type: ignore[assignment]
+        gate: Gate | ParameterFreeGate = self.lora_gate[adapter_name]  # type: ignore[assignment]
         if self.gate_pooling[adapter_name] == "token":
             values: Tensor = gate(x)
             report_gate(adapter_name, self.module_path, mean_over_tokens(values.unsqueeze(-1), mask).squeeze(-1))

@@ -5,9 +5,22 @@ from typing import Any, NoReturn
 from peft.tuners.lora import LoraModel
 from torch import nn
 
-from dslora.architectures import default_target_modules
+from dslora.architectures import canonical_module, default_target_modules
 from dslora.tuner.context import install_hooks
+from dslora.tuner.gate import Gate
 from dslora.tuner.layer import MERGE_REFUSED, GatedLinear
+
+
+def _share_gates(model: nn.Module, adapter_name: str) -> None:
+    """Modules of one name and width read their weights from the gate of the first of them."""
+    first: dict[tuple[str, int], Gate] = {}
+    for path, layer in model.named_modules():
+        if not isinstance(layer, GatedLinear) or adapter_name not in layer.lora_gate:
+            continue
+        gate = layer.lora_gate[adapter_name]
+        assert isinstance(gate, Gate)
+        original = first.setdefault((canonical_module(path)[1], layer.in_features), gate)
+        gate.hidden, gate.output = original.hidden, original.output
 
 
 class DsLoraModel(LoraModel):
@@ -22,6 +35,11 @@ class DsLoraModel(LoraModel):
     def __init__(self, model: nn.Module, config: Any, adapter_name: str, **kwargs: Any) -> None:
         super().__init__(model, config, adapter_name, **kwargs)
         self._hooks = install_hooks(self.model)
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        super().inject_adapter(model, adapter_name, *args, **kwargs)
+        if self.peft_config[adapter_name].gate_shared:
+            _share_gates(model, adapter_name)
 
     def _prepare_adapter_config(self, peft_config: Any, model_config: dict[str, Any]) -> Any:
         if peft_config.target_modules is None:

@@ -6,19 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from dslora.tuner.context import current_context, mean_over_tokens
-from dslora.tuner.gate import Gate
+from dslora.tuner.gate import Gate, ParameterFreeGate
 from dslora.tuner.layer import GatedLinear
-
-# Below this share of a module's typical spread a feature counts as constant: dividing by it would only
-# magnify rounding.
-_MIN_RELATIVE_STD = 1e-2
 
 
 @torch.no_grad()
 def fit_gate_statistics(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], adapter_name: str = "default"
 ) -> None:
-    """Sets ``input_mean`` and ``input_std`` of every standardising gate from pooled inputs.
+    """Sets the statistics of every gate that has some from pooled inputs.
 
     Args:
         model: The adapted model; called with ``input_ids`` and ``attention_mask``.
@@ -30,7 +26,7 @@ def fit_gate_statistics(
         for module in model.modules()
         if isinstance(module, GatedLinear)
         and adapter_name in module.lora_gate
-        and module.lora_gate[adapter_name].standardize
+        and getattr(module.lora_gate[adapter_name], "standardize", True)
     ]
     if not layers:
         return
@@ -51,9 +47,5 @@ def fit_gate_statistics(
         for handle in handles:
             handle.remove()
     for layer, parts in pooled.items():
-        values = torch.cat(parts).double()
-        std = values.std(dim=0)
-        floor = _MIN_RELATIVE_STD * std.median().clamp(min=1e-6)
-        gate: Gate = layer.lora_gate[adapter_name]  # type: ignore[assignment]
-        gate.input_mean.copy_(values.mean(dim=0))
-        gate.input_std.copy_(std.clamp(min=floor))
+        gate: Gate | ParameterFreeGate = layer.lora_gate[adapter_name]  # type: ignore[assignment]
+        gate.fit(torch.cat(parts).double())

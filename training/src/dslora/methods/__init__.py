@@ -1,0 +1,50 @@
+"""Every training method, in one table: what it changes in a base model, and how that is trained, kept and merged."""
+
+from dslora.errors import DsLoraError
+from dslora.methods.adalora import AdaLora, AdaLoraSettings
+from dslora.methods.full import FullFineTuning, FullSettings
+from dslora.methods.gated import DsLora, GatedSettings, LoraGate
+from dslora.methods.houlsby import Houlsby, HoulsbySettings
+from dslora.methods.low_rank import Dora, Lora, LoraL1, LowRankSettings
+from dslora.methods.method import MergeError, Method, MethodSettings
+from dslora.methods.phase import Phase
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (DsLora(), Lora(), LoraGate(), LoraL1(), Dora(), AdaLora(), Houlsby(), FullFineTuning())
+}
+
+# Configuration classes, the product's own first: an option that several have is documented by the first.
+SETTINGS: tuple[type[MethodSettings], ...] = (
+    GatedSettings,
+    LowRankSettings,
+    AdaLoraSettings,
+    HoulsbySettings,
+    FullSettings,
+)
+
+__all__ = [
+    "METHODS",
+    "SETTINGS",
+    "AdaLoraSettings",
+    "FullSettings",
+    "GatedSettings",
+    "HoulsbySettings",
+    "LowRankSettings",
+    "MergeError",
+    "Method",
+    "MethodSettings",
+    "Phase",
+    "find_method",
+]
+
+
+def find_method(name: str) -> Method:
+    """The table's row of a name.
+
+    Raises:
+        DsLoraError: There is no such method.
+    """
+    if name not in METHODS:
+        raise DsLoraError(f"Method {name!r} is not known. Expected one of: {', '.join(METHODS)}.")
+    return METHODS[name]

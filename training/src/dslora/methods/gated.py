@@ -1,0 +1,79 @@
+"""LoRA with gates, with and without L1: the product's own methods."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+from peft import PeftConfig
+
+from dslora.errors import DsLoraError
+from dslora.methods.low_rank import LowRankSettings
+from dslora.methods.method import MergeError
+from dslora.methods.peft_method import PeftMethod
+from dslora.tuner import DsLoraConfig
+from dslora.tuner.layer import MERGE_REFUSED
+
+
+@dataclass(frozen=True)
+class GatedSettings(LowRankSettings):
+    """Shape and start of adapters and gates.
+
+    Attributes:
+        gate_kind: ``learned``, or ``parameter-free``: how unusual the text is to the module, in standard deviations.
+        gate_hidden: Width of the gate's hidden layer; 0 is a linear gate.
+        gate_pooling: One gate for each text (instance) or token.
+        gate_scale: Factor on the gate. The paper's is 1; with 2 a gate that starts at 0.5 starts as LoRA.
+        gate_bias_init: Start of the gate's last bias; 0 starts gates at 0.5.
+        gate_standardize: Give gates standardised inputs, so that they see what differs between texts.
+        gate_dropout: Dropout on the gate's input and hidden layer.
+        gate_shared: All layers share one gate for query, one for value.
+    """
+
+    gate_kind: Literal["learned", "parameter-free"] = "learned"
+    gate_hidden: int = 16
+    gate_pooling: Literal["instance", "token"] = "instance"
+    gate_scale: float = 2.0
+    gate_bias_init: float = 0.0
+    gate_standardize: bool = True
+    gate_dropout: float = 0.0
+    gate_shared: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.gate_dropout < 1:
+            raise DsLoraError(f"Gate dropout is {self.gate_dropout}; expected a number from 0 to below 1.")
+
+
+class LoraGate(PeftMethod):
+    """``h = W0 x + s g(x) (alpha / r) B A x``. Source: Dynamic Sparse LoRA, Symmetry 2025, 17(7), 1076, table 3."""
+
+    name = "lora-gate"
+    summary = "LoRA with gates, without L1"
+    gated = True
+    settings = GatedSettings
+
+    def configure(self, settings: Any, targets: tuple[str, ...]) -> PeftConfig:
+        return DsLoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules=list(targets),
+            gate_kind=settings.gate_kind,
+            gate_hidden=settings.gate_hidden,
+            gate_pooling=settings.gate_pooling,
+            gate_scale=settings.gate_scale,
+            gate_bias_init=settings.gate_bias_init,
+            gate_standardize=settings.gate_standardize,
+            gate_dropout=settings.gate_dropout,
+            gate_shared=settings.gate_shared,
+        )
+
+    def merged(self, encoder: Any) -> NoReturn:
+        raise MergeError(MERGE_REFUSED)
+
+
+class DsLora(LoraGate):
+    """Gates and L1 together."""
+
+    name = "ds-lora"
+    summary = "gated and sparse LoRA (the product's own)"
+    sparse = True

@@ -1,0 +1,108 @@
+"""What a training method is: how it changes a base model, and how what it learnt is kept."""
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import nn
+
+from dslora.errors import DsLoraError
+from dslora.methods.phase import Phase
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """What every method's configuration has.
+
+    Attributes:
+        target_modules: Name suffixes of the projections to change; empty: the method's own for the architecture.
+    """
+
+    target_modules: tuple[str, ...] = ()
+
+
+class Method(ABC):
+    """One row of the table ``dslora.methods.METHODS``.
+
+    Attributes:
+        name: What users type and manifests say.
+        summary: One line for help texts.
+        gated: Whether answers have gate values.
+        sparse: Whether L1 on A and B applies.
+        adds_weights: Whether what it trains stands beside the base's own weights, which then stay as they are.
+        settings: Its configuration class.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    gated: ClassVar[bool] = False
+    sparse: ClassVar[bool] = False
+    adds_weights: ClassVar[bool] = True
+    settings: ClassVar[type[MethodSettings]] = MethodSettings
+
+    def default_targets(self, model_type: str) -> tuple[str, ...]:
+        """Name suffixes of the projections that it changes in a family; none where it does not choose.
+
+        Raises:
+            DsLoraError: The family is not in the table of architectures.
+        """
+        return ()
+
+    @abstractmethod
+    def attach(self, base: Any, settings: Any, targets: tuple[str, ...], base_id: str) -> nn.Module:
+        """The base model made ready to train: what the method trains requires gradients, nothing else does.
+
+        Before the first step the result computes what the base computes.
+
+        Args:
+            base: In evaluation mode.
+            settings: Of the class ``settings``.
+            targets: Name suffixes of the projections to change, each known to be in the base.
+            base_id: Name of the base for what is published.
+        """
+
+    @abstractmethod
+    def save(self, encoder: Any, folder: Path) -> None:
+        """Writes what was learnt."""
+
+    @abstractmethod
+    def load(self, base: Any, settings: Any, targets: tuple[str, ...], folder: Path, base_id: str) -> nn.Module:
+        """What :meth:`save` wrote, on a fresh base, bit for bit.
+
+        Raises:
+            DsLoraError: The folder holds something else.
+        """
+
+    @abstractmethod
+    def base_of(self, encoder: Any) -> Any:
+        """The transformers model inside, whatever is attached to it."""
+
+    @abstractmethod
+    def disabled(self, encoder: Any) -> AbstractContextManager[None]:
+        """Inside, the encoder computes exactly what the base computes.
+
+        Raises:
+            DsLoraError: The base's own weights were trained.
+        """
+
+    @abstractmethod
+    def trained_names(self, encoder: Any) -> set[str]:
+        """Entries of the encoder's state that training changes, buffers included."""
+
+    def phase(self, encoder: Any, settings: Any, total_steps: int) -> Phase | None:
+        """What has to happen between optimizer steps, if anything."""
+        return None
+
+    @abstractmethod
+    def merged(self, encoder: Any) -> nn.Module:
+        """A base model with nothing attached that computes the same. May change ``encoder``.
+
+        Raises:
+            DsLoraError: What was learnt depends on the input, or is no change of weights.
+        """
+
+
+class MergeError(DsLoraError):
+    """What was learnt cannot be written into the base's weights."""

@@ -1,0 +1,52 @@
+"""Methods that are PEFT tuners: PEFT attaches, saves and loads them in its own format."""
+
+from abc import abstractmethod
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from peft import PeftConfig, PeftModel, get_peft_model
+from torch import nn
+
+from dslora.architectures import architecture
+from dslora.methods.method import Method
+
+ADAPTER = "default"
+
+
+class PeftMethod(Method):
+    """A configuration for PEFT is all that a method of this kind has to give."""
+
+    @abstractmethod
+    def configure(self, settings: Any, targets: tuple[str, ...]) -> PeftConfig:
+        """PEFT's configuration."""
+
+    def default_targets(self, model_type: str) -> tuple[str, ...]:
+        return architecture(model_type).targets
+
+    def attach(self, base: Any, settings: Any, targets: tuple[str, ...], base_id: str) -> nn.Module:
+        encoder = get_peft_model(base, self.configure(settings, targets))
+        # What is saved and published must name the base, not a folder of this machine.
+        encoder.peft_config[ADAPTER].base_model_name_or_path = base_id
+        return encoder  # type: ignore[no-any-return]
+
+    def save(self, encoder: Any, folder: Path) -> None:
+        # False: the base is frozen, and PEFT would otherwise ask the Hub whether its vocabulary changed.
+        encoder.save_pretrained(folder, save_embedding_layers=False)
+        # PEFT's generated card is a form with nothing filled in.
+        (folder / "README.md").unlink(missing_ok=True)
+
+    def load(self, base: Any, settings: Any, targets: tuple[str, ...], folder: Path, base_id: str) -> nn.Module:
+        return PeftModel.from_pretrained(base, folder)  # type: ignore[no-any-return]
+
+    def base_of(self, encoder: Any) -> Any:
+        return encoder.get_base_model()
+
+    def disabled(self, encoder: Any) -> AbstractContextManager[None]:
+        return encoder.disable_adapter()  # type: ignore[no-any-return]
+
+    def trained_names(self, encoder: Any) -> set[str]:
+        return {name for name in encoder.state_dict() if "lora_" in name}
+
+    def merged(self, encoder: Any) -> nn.Module:
+        return encoder.merge_and_unload()  # type: ignore[no-any-return]

@@ -1,0 +1,171 @@
+"""What holds for every row of the table of methods, on a random encoder and a random decoder."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dslora.errors import DsLoraError
+from dslora.methods import METHODS, MergeError, Method
+from tiny_models import batch, tiny
+
+# d = 16 features, 3 layers, feed-forward 24; the decoder has 4 heads and 2 key-value heads of 4.
+_LOW_RANK = 4
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "houlsby": {"bottleneck": 5},
+    "adalora": {"rank": 2, "initial_rank": 4},
+}
+_LAYERS, _WIDTH, _VALUE = 3, 16, {"bert": 16, "llama": 8}
+_GATE = 16 * _WIDTH + 16 + 16 + 1
+
+
+def closed_form(method: str, family: str, base: nn.Module) -> int:
+    """Parameters that a method trains, from the shapes alone."""
+    query, value = _LOW_RANK * (_WIDTH + _WIDTH), _LOW_RANK * (_WIDTH + _VALUE[family])
+    low_rank = _LAYERS * (query + value)
+    return {
+        "lora": low_rank,
+        "lora-l1": low_rank,
+        "lora-gate": low_rank + 2 * _LAYERS * _GATE,
+        "ds-lora": low_rank + 2 * _LAYERS * _GATE,
+        "dora": low_rank + _LAYERS * (_WIDTH + _VALUE[family]),
+        "adalora": low_rank + 2 * _LAYERS * _LOW_RANK,
+        "houlsby": 2 * _LAYERS * (5 * _WIDTH + 5 + _WIDTH * 5 + _WIDTH),
+        "full": sum(p.numel() for p in base.parameters()),
+    }[method]
+
+
+@pytest.fixture(params=sorted(METHODS))
+def method(request: pytest.FixtureRequest) -> Method:
+    return METHODS[request.param]
+
+
+@pytest.fixture(params=["bert", "llama"])
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def attach(method: Method, family: str) -> tuple[Any, Any, tuple[str, ...]]:
+    settings = method.settings(**_SETTINGS.get(method.name, {"rank": _LOW_RANK, "alpha": 8}))
+    targets = method.default_targets(tiny(family).config.model_type)
+    torch.manual_seed(0)
+    return method.attach(tiny(family), settings, targets, "a-base").eval(), settings, targets
+
+
+def perturb(encoder: nn.Module) -> None:
+    """As after training: whatever is trained has other values."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
+
+
+@torch.no_grad()
+def run(encoder: Any) -> Tensor:
+    ids, mask = batch([7, 4])
+    hidden: Tensor = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+    return hidden
+
+
+def test_the_start_computes_what_the_base_computes(method: Method, family: str) -> None:
+    encoder, _, _ = attach(method, family)
+    torch.testing.assert_close(run(encoder), run(tiny(family)), atol=1e-5, rtol=0)
+
+
+def test_trainable_parameters_follow_the_closed_form(method: Method, family: str) -> None:
+    encoder, _, _ = attach(method, family)
+    trainable = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
+    assert trainable == closed_form(method.name, family, tiny(family))
+
+
+def test_a_step_changes_what_is_trained_and_nothing_else(method: Method, family: str) -> None:
+    encoder, _, _ = attach(method, family)
+    perturb(encoder)
+    before = {name: p.clone() for name, p in encoder.named_parameters()}
+    optimizer = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=0.5)
+    ids, mask = batch([7, 4])
+    hidden = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+    (hidden * torch.randn(hidden.shape, generator=torch.Generator().manual_seed(3))).sum().backward()
+    optimizer.step()
+    changed = {name for name, p in encoder.named_parameters() if not torch.equal(p, before[name])}
+    trained = {name for name, p in encoder.named_parameters() if p.requires_grad}
+    # Softmax does not see what all keys share, so a key's bias has no gradient but rounding.
+    assert changed | {name for name in trained if name.endswith("key.bias")} == trained
+
+
+def test_without_it_the_base_is_exact(method: Method, family: str) -> None:
+    encoder, _, _ = attach(method, family)
+    perturb(encoder)
+    if not method.adds_weights:
+        with pytest.raises(DsLoraError, match="no adapter to disable"), method.disabled(encoder):
+            pass
+        return
+    assert not torch.equal(run(encoder), run(tiny(family)))
+    with method.disabled(encoder):
+        assert torch.equal(run(encoder), run(tiny(family)))
+    assert not torch.equal(run(encoder), run(tiny(family)))
+
+
+def test_save_and_load_are_bit_exact(method: Method, family: str, tmp_path: Path) -> None:
+    encoder, settings, targets = attach(method, family)
+    perturb(encoder)
+    method.save(encoder, tmp_path)
+    again = method.load(tiny(family), settings, targets, tmp_path, "a-base").eval()
+    first, second = encoder.state_dict(), again.state_dict()
+    names = method.trained_names(encoder)
+    assert names == method.trained_names(again)
+    assert names
+    for name in names:
+        assert torch.equal(first[name], second[name]), name
+    assert torch.equal(run(encoder), run(again))
+
+
+def test_a_merge_computes_the_same_or_says_why_there_is_none(method: Method, family: str) -> None:
+    encoder, _, _ = attach(method, family)
+    perturb(encoder)
+    expected = run(encoder)
+    if method.gated or method.name == "houlsby":
+        with pytest.raises(MergeError, match="cannot be merged"):
+            method.merged(copy.deepcopy(encoder))
+        return
+    merged = method.merged(copy.deepcopy(encoder))
+    assert type(merged) is type(tiny(family))
+    torch.testing.assert_close(run(merged), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_weights_of_another_method_are_refused(tmp_path: Path) -> None:
+    houlsby, settings, targets = attach(METHODS["houlsby"], "bert")
+    METHODS["full"].save(attach(METHODS["full"], "bert")[0], tmp_path)
+    del houlsby
+    with pytest.raises(DsLoraError, match="not those that method houlsby trains"):
+        METHODS["houlsby"].load(tiny("bert"), settings, targets, tmp_path, "a-base")
+
+
+def test_top_layers_leave_the_lower_ones_frozen() -> None:
+    full = METHODS["full"]
+    encoder = full.attach(tiny("llama"), full.settings(top_layers=1), (), "a-base")  # type: ignore[call-arg]
+    trained = {name for name, p in encoder.named_parameters() if p.requires_grad}
+    assert trained == {n for n, _ in encoder.named_parameters() if n.startswith("layers.2.") or n == "norm.weight"}
+    with pytest.raises(DsLoraError, match="has 3 layers"):
+        full.attach(tiny("llama"), full.settings(top_layers=4), (), "a-base")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("method_name", "options", "message"),
+    [
+        ("adalora", {"rank": 8, "initial_rank": 8}, "must be larger than --rank"),
+        ("adalora", {"budget_warmup": 0.6, "budget_final": 0.4}, "together below 1"),
+        ("houlsby", {"bottleneck": 0}, "expected 1 or more"),
+        ("full", {"target_modules": ("query",)}, "no target modules"),
+        ("full", {"top_layers": -1}, "expected 0"),
+        ("ds-lora", {"gate_dropout": 1.0}, "from 0 to below 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(method_name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DsLoraError, match=message):
+        METHODS[method_name].settings(**options)
