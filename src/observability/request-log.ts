@@ -46,8 +46,8 @@ export function logRequests(app: FastifyInstance, metrics: Metrics): void {
 
   function record(request: FastifyRequest, reply: FastifyReply, status: number): void {
     const { method, outcome } = request;
-    // The pattern of the route, not the address: that could hold anything, and without end.
-    const route = request.routeOptions.url ?? 'unmatched';
+    // The pattern of the route, not the address: that could hold anything, and without end. A colon is doubled in it.
+    const route = request.routeOptions.url?.replaceAll('::', ':') ?? 'unmatched';
     metrics.requested(route, status, reply.elapsedTime / 1000);
     const line = { method, route, status, durationMs: Math.round(reply.elapsedTime * 1000) / 1000, ...outcome };
     request.log[levelOf(route, status)](line, 'request');

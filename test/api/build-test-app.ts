@@ -1,5 +1,5 @@
 /** The real application on a fake engine, with its log lines at hand. */
-import { buildApp } from '../../src/app.ts';
+import { type AppDependencies, buildApp } from '../../src/app.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
 import { createLifecycle } from '../../src/lifecycle.ts';
 import { createLogger } from '../../src/observability/logger.ts';
@@ -12,7 +12,7 @@ export interface LogLine {
   readonly [field: string]: unknown;
 }
 
-export async function buildTestApp(settings: Partial<Config> = {}) {
+export async function buildTestApp(settings: Partial<Config> = {}, dependencies: Partial<AppDependencies> = {}) {
   const raw: string[] = [];
   const engine = createFakeEngine();
   const lifecycle = createLifecycle();
@@ -20,7 +20,7 @@ export async function buildTestApp(settings: Partial<Config> = {}) {
   metrics.watch(engine);
   const logger = createLogger('debug', { write: (line) => void raw.push(line) });
   const config = { ...loadConfig({}), ...settings };
-  const app = await buildApp({ engine, lifecycle, logger, metrics, config, version: '0.0.0' });
+  const app = await buildApp({ engine, lifecycle, logger, metrics, config, version: '0.0.0', ...dependencies });
   return {
     app,
     engine,

@@ -57,8 +57,7 @@ function unsupported(attribute: string, { used, detected, requested }: Language)
     `Attribute ${attribute} does not support request languages: ${used.join(', ')}`,
     {
       languageNotSupportedByAttributeError: {
-        ...(detected === undefined ? {} : { detectedLanguages: detected }),
-        ...(requested === undefined ? {} : { requestedLanguages: requested }),
+        ...(requested === undefined ? { detectedLanguages: detected ?? used } : { requestedLanguages: requested }),
         attribute,
       },
     },

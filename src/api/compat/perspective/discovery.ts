@@ -35,6 +35,8 @@ function method(name: string, request: string, response: string, description: st
   };
 }
 
+const FORMATS: Readonly<Record<string, string>> = { number: 'float', integer: 'int32' };
+
 const parameter = (description: string) => ({ location: 'query', type: 'string', description });
 
 /** What does not depend on where the service is. */
@@ -92,8 +94,6 @@ interface JsonSchema {
   readonly additionalProperties?: JsonSchema | boolean;
   readonly items?: JsonSchema;
 }
-
-const FORMATS: Readonly<Record<string, string>> = { number: 'float', integer: 'int32' };
 
 /** Discovery documents have a dialect of an old JSON Schema. */
 function discoverySchema(schema: JsonSchema): object {
