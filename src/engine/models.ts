@@ -206,7 +206,7 @@ export async function createModels(options: ModelsOptions): Promise<Models> {
   async function loadEverywhere(joining: Running[]): Promise<readonly RefusedFolder[]> {
     if (joining.length === 0) return [];
     try {
-      await renew([...models, ...joining]);
+      await renew([...models, ...joining]).catch((error: unknown) => loadInPlace(joining, error));
       return [];
     } catch (error) {
       const reason = `the processes that serve could not take it in: ${reasonOf(error)}`;
@@ -214,9 +214,22 @@ export async function createModels(options: ModelsOptions): Promise<Models> {
     }
   }
 
+  /** Processes that have loaded exactly these take the place of those that serve. @throws ChildError */
   async function renew(all: readonly Running[]): Promise<void> {
-    await tokenizers.renew(all.map(({ tokenizer }) => tokenizer));
-    await pool.renew(all.map(({ graph }) => graph));
+    const renewed = await Promise.allSettled([
+      tokenizers.renew(all.map(({ tokenizer }) => tokenizer)),
+      pool.renew(all.map(({ graph }) => graph)),
+    ]);
+    for (const part of renewed) if (part.status === 'rejected') throw part.reason;
+  }
+
+  /**
+   * Where files of what serves were written over, only the processes that run still have it: they take in what is new.
+   * Requests wait meanwhile.
+   */
+  async function loadInPlace(joining: readonly Running[], error: unknown): Promise<void> {
+    if (!(error instanceof ChildError && error.kind === 'refused')) throw error;
+    for (const { tokenizer, graph } of joining) await Promise.all([tokenizers.load(tokenizer), pool.serve(graph)]);
   }
 
   /** Which of those that are to leave may, given who joins. */

@@ -31,6 +31,9 @@ const RELOAD_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 const DIFFERENCES = [0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1];
 const SHADOW_LABELS = ['model', 'version', 'shadow', 'shadow_version'] as const;
 
+const INTERACTIVE = { priority: 'interactive' };
+const BULK = { priority: 'bulk' };
+
 /** Gauges of prom-client whose names end as only a counter's may. */
 const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
 
@@ -81,7 +84,36 @@ export function createMetrics({ process = true } = {}): Metrics {
     labelNames: ['model', 'label'],
     registers,
   });
-  const queueDepth = new Gauge({ name: 'dslora_queue_windows', help: 'Windows waiting now.', registers });
+  const queueDepth = new Gauge({
+    name: 'dslora_queue_windows',
+    help: 'Windows waiting now.',
+    labelNames: ['priority'],
+    registers,
+  });
+  const refused = new Counter({
+    name: 'dslora_refused_total',
+    help: 'Requests that were not taken on, by the bound that was reached; with reason quarantined: texts.',
+    labelNames: ['model', 'priority', 'reason'],
+    registers,
+  });
+  const late = new Counter({
+    name: 'dslora_late_texts_total',
+    help: 'Texts that were given up because of their deadline.',
+    labelNames: ['model'],
+    registers,
+  });
+  const answers = new Counter({
+    name: 'dslora_answers_total',
+    help: 'Texts by where their answer comes from: computed, shared with an equal text in flight, or cached.',
+    labelNames: ['model', 'source'],
+    registers,
+  });
+  const quarantined = new Counter({
+    name: 'dslora_quarantined_total',
+    help: 'Texts that ended two processes and are refused for some minutes.',
+    labelNames: ['model'],
+    registers,
+  });
   const workerExits = new Counter({
     name: 'dslora_worker_exits_total',
     help: 'Worker processes that ended, and whether they were told to.',
@@ -132,8 +164,9 @@ export function createMetrics({ process = true } = {}): Metrics {
     if (divergence === undefined) return;
     if (divergence.labelFlip !== undefined) shadowFlips.inc({ ...pair, kind: 'label' }, Number(divergence.labelFlip));
     shadowFlips.inc({ ...pair, kind: 'flag' }, Number(divergence.flagFlip));
-    for (const of of ['probabilities', 'gates'] as const)
-      if (divergence[of] !== undefined) shadowDifference.observe({ ...pair, of }, divergence[of]);
+    const { probabilities, gates } = divergence;
+    if (probabilities !== undefined) shadowDifference.observe({ ...pair, of: 'probabilities' }, probabilities);
+    if (gates !== undefined) shadowDifference.observe({ ...pair, of: 'gates' }, gates);
   }
 
   return {
@@ -148,7 +181,14 @@ export function createMetrics({ process = true } = {}): Metrics {
         paddedTokens.inc({ model }, padded);
         paddingShare.observe({ model }, 1 - tokens / padded);
       },
-      depth: (windows) => queueDepth.set(windows),
+      depth(_windows, byPriority) {
+        queueDepth.set(INTERACTIVE, byPriority.interactive);
+        queueDepth.set(BULK, byPriority.bulk);
+      },
+      refused: (event) => refused.inc(event),
+      late: ({ model, texts }) => late.inc({ model }, texts),
+      answered: (event) => answers.inc(event),
+      quarantined: ({ model }) => quarantined.inc({ model }),
       bundle: ({ outcome }) => bundles.inc({ outcome }),
       reloaded: ({ seconds }) => reloadSeconds.observe(seconds),
       unloadable: ({ name }) => unloadable.inc({ model: name }),
