@@ -14,33 +14,39 @@ const LETTER_OF: Readonly<Record<string, string>> = {
   $: 's',
   '€': 'e',
   '£': 'l',
+  '!': 'i',
 };
 const SIGN = '[013456789@$!|€£]';
 const TOKEN = new RegExp(`(?<![\\p{L}\\p{N}])(?:[A-Za-z]|${SIGN}){3,}(?![\\p{L}\\p{N}])`, 'gu');
-/** Between letters; before them only `$`, after them only `$$`: digits there are numbers and `!` ends a sentence. */
-const DISGUISED = new RegExp(`[A-Za-z]${SIGN}+[A-Za-z]|^\\$+[A-Za-z]{2}|[A-Za-z]\\$\\$+$`);
-/** mp3s, iphone7s. */
-const PLURAL = /^[A-Za-z]+\d+s$/i;
+/** Between letters, before them, or a single one after them; `$$` after them is a word's end and `$` is money. */
+const DISGUISED = new RegExp(`[A-Za-z]${SIGN}+[A-Za-z]|^${SIGN}{1,2}[A-Za-z]{2}|[A-Za-z]{2}[013457]$|[A-Za-z]\\$\\$+$`);
+/** mp3s, iphone7s; 2nd, 30th, 90s, 10am, 5k. */
+const NUMBER =
+  /^(?:[A-Za-z]+\d+s|\d+(?:st|nd|rd|th|s|am|pm|k|m|mm|cm|km|kg|g|mg|lbs?|ft|in|mph|yo|yrs?|hrs?|mins?|secs?|x|d|p|[kmgt]b|bn))$/i;
 const SIGNS = new RegExp(SIGN, 'g');
 const LAST_SIGNS = /[!|]+$/;
-/** Both are read as i and as l: l after a consonant that l follows, and before a vowel. */
-const BAR = /[1!|]/g;
+/** Read as i and as l. */
+const BAR = /[1|]/g;
 
 export const leetspeak: Fold = (text, found) =>
   text.replace(TOKEN, (token) => {
     const end = LAST_SIGNS.exec(token)?.[0] ?? '';
     const word = token.slice(0, token.length - end.length);
     const signs = word.match(SIGNS)?.length ?? 0;
-    if (!DISGUISED.test(word) || PLURAL.test(word) || signs > (word.length - signs) * 2) return token;
+    if (!DISGUISED.test(word) || NUMBER.test(word) || signs > (word.length - signs) * 2) return token;
     found();
     return undo(word) + end;
   });
 
 function undo(word: string): string {
-  const letters = word.replace(/[^A-Za-z1!|]/g, (sign) => LETTER_OF[sign] ?? sign);
+  const letters = word.replace(/[^A-Za-z1|]/g, (sign) => LETTER_OF[sign] ?? sign);
   return letters
-    .replace(/[1!|]{2}/g, 'll')
-    .replace(BAR, (_, at: number) =>
-      /[bcfgkps]$/i.test(letters.slice(0, at)) && /^[aeou]/i.test(letters.slice(at + 1)) ? 'l' : 'i',
-    );
+    .replace(/[1|]{2}/g, 'll')
+    .replace(BAR, (_, at: number) => (isL(letters.slice(0, at), letters.slice(at + 1)) ? 'l' : 'i'));
+}
+
+/** What is more frequent in English: after a vowel, before y, and before a vowel where l can begin a syllable, l. */
+function isL(before: string, after: string): boolean {
+  if (/[aeiou]$/i.test(before) || /^y/i.test(after)) return true;
+  return /(?:^|[bcfgkps])$/i.test(before) && /^[aeou]/i.test(after);
 }

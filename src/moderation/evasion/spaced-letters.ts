@@ -9,14 +9,15 @@ const SPACED = new RegExp(
   'gu',
 );
 const LETTERS = /\p{L}/gu;
-/** Abbreviations have points: U.S.A. */
-const FEWEST = { '.': 4, other: 3 };
+/** Capitals with points are an abbreviation: U.S.A. */
+const ABBREVIATION = /^\p{Lu}\.\p{Lu}\.\p{Lu}$/u;
+const FEWEST = 3;
 
 export const spacedLetters: Fold = (text, found) =>
   text.replace(SPACED, (spaced, separator: string) => {
     const word = spaced.split(separator).join('');
     const letters = word.match(LETTERS)?.length ?? 0;
-    if (letters < (separator === '.' ? FEWEST['.'] : FEWEST.other) || letters * 2 < word.length) return spaced;
+    if (letters < FEWEST || letters * 2 < word.length || ABBREVIATION.test(spaced)) return spaced;
     found();
     return word;
   });
