@@ -125,9 +125,8 @@ describe('perspective-api-client', () => {
     const Perspective = require('perspective-api-client') as new (options: {
       apiKey: string;
     }) => { analyze(text: string, options?: object): Promise<Analysis> };
-    const { default: axios } = createRequire(require.resolve('perspective-api-client'))('axios') as {
-      default: typeof import('axios').default;
-    };
+    // The build that the client loads.
+    const axios = require('axios') as typeof import('axios').default;
     const redirected = axios.interceptors.request.use((request) => {
       request.url = request.url?.replace('https://commentanalyzer.googleapis.com', url) ?? '';
       return request;
