@@ -1,7 +1,9 @@
 /** Bare onnxruntime-node loops, one a core, and the best that they reach: the physical limit of a graph on a machine. */
 import { type ChildProcess, fork } from 'node:child_process';
+import { statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
+import { cutByBudget, divisions } from '../src/engine/calibration.ts';
 import type { BareReply, BareRequest } from './bare-loop.ts';
 import { quantile } from './statistics.ts';
 import type { Workload } from './workload.ts';
@@ -70,8 +72,9 @@ export function startBare({ graph, manifest, windows }: Workload, cpus: number):
     },
     async best(seconds) {
       const tried: [BareSetting, number][] = [];
+      const bytes = statSync(graph).size;
       const some = sorted.filter((_, i) => i % TRY_EVERY === 0);
-      for (const { processes, threads } of divisions(cpus))
+      for (const { workers: processes, threads } of divisions(cpus, bytes))
         for (const batch of BATCHES) {
           const setting = { processes, threads, batch };
           tried.push([setting, await throughput(setting, seconds, some)]);
@@ -93,27 +96,13 @@ export function startBare({ graph, manifest, windows }: Workload, cpus: number):
   };
 }
 
-/** Ways to give all processors to processes of equally many threads. */
-export function divisions(cpus: number): { readonly processes: number; readonly threads: number }[] {
-  return Array.from({ length: cpus }, (_, i) => i + 1)
-    .filter((threads) => cpus % threads === 0)
-    .map((threads) => ({ processes: cpus / threads, threads }));
-}
-
-/** @param sorted by length */
-export function cutBatches(sorted: readonly Int32Array[], batch: BareSetting['batch']): (readonly Int32Array[])[] {
-  const batches: Int32Array[][] = [];
-  let current: Int32Array[] = [];
-  for (const window of sorted) {
-    const longest = Math.max(window.length, current[0]?.length ?? 0, current.at(-1)?.length ?? 0);
-    const full = 'windows' in batch ? current.length >= batch.windows : longest * (current.length + 1) > batch.tokens;
-    if (current.length > 0 && full) {
-      batches.push(current);
-      current = [];
-    }
-    current.push(window);
-  }
-  return current.length > 0 ? [...batches, current] : batches;
+/** @param sorted by length, shortest first */
+function cutBatches(sorted: readonly Int32Array[], batch: BareSetting['batch']): (readonly Int32Array[])[] {
+  if ('tokens' in batch) return cutByBudget(sorted, batch.tokens);
+  const { windows } = batch;
+  return Array.from({ length: Math.ceil(sorted.length / windows) }, (_, i) =>
+    sorted.slice(i * windows, (i + 1) * windows),
+  );
 }
 
 export function describeSetting({ processes, threads, batch }: BareSetting): string {

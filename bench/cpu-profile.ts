@@ -30,6 +30,8 @@ export interface ProfileShares {
 }
 
 const IDLE = '(idle)';
+/** The profiler's own session. */
+const PROFILER = 'node:inspector';
 
 /**
  * Kinds of work, the first that fits: by the function's file, or, of what is built in and has none, by its name. What fits none (streams,
@@ -37,6 +39,7 @@ const IDLE = '(idle)';
  */
 const GROUPS: readonly { readonly group: string; readonly url?: RegExp; readonly name?: RegExp }[] = [
   { group: 'garbage collection', name: /^\(garbage collector\)$/ },
+  { group: PROFILER, url: /^node:(inspector|internal\/util\/inspector)/ },
   { group: 'native code outside JavaScript (system calls, event loop)', name: /^\(program\)$/ },
   {
     group: 'messages to and from workers',
@@ -47,7 +50,7 @@ const GROUPS: readonly { readonly group: string; readonly url?: RegExp; readonly
   { group: 'schema validation', url: /node_modules\/(ajv|@fastify\/ajv|fast-uri|typebox)/ },
   { group: 'metrics', url: /src\/observability\/metrics|node_modules\/prom-client/ },
   { group: 'logging', url: /src\/observability|node_modules\/(pino|sonic-boom|thread-stream)/ },
-  { group: 'scheduling', url: /src\/engine\/scheduler/ },
+  { group: 'scheduling', url: /src\/engine\/(scheduler|window-queue|admission|pace)/ },
   { group: 'engine: requests, windows, pool', url: /src\/engine\// },
   { group: 'moderation', url: /src\/moderation\// },
   { group: 'answers and routes', url: /src\// },
@@ -56,6 +59,7 @@ const GROUPS: readonly { readonly group: string; readonly url?: RegExp; readonly
     group: 'HTTP and sockets',
     url: /node:(_http|http|net$|internal\/http|internal\/stream_base_commons|internal\/net)/,
   },
+  { group: 'abort signals and events', url: /node:(internal\/(event_target|abort_controller)|events$)/ },
   { group: 'timers', url: /node:(internal\/timers|timers)/ },
 ];
 const UNCLAIMED = 'streams, promises and other parts of Node';
@@ -83,9 +87,9 @@ export function sharesOf(profile: CpuProfile): ProfileShares {
     const us = profile.timeDeltas[i] ?? 0;
     totalUs += us;
     const node = nodes.get(id);
-    if (node === undefined || node.callFrame.functionName === IDLE) return;
-    busyUs += us;
     const group = groupOfNode.get(id) ?? UNCLAIMED;
+    if (node === undefined || node.callFrame.functionName === IDLE || group === PROFILER) return;
+    busyUs += us;
     groups.set(group, (groups.get(group) ?? 0) + us);
     const { name, place } = describe(node);
     const key = `${name} ${place} ${group}`;

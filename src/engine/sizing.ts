@@ -61,7 +61,6 @@ export function graphsFor(graphs: readonly StatedGraph[], provider: ProviderOpti
  * @param calibrationFile path of what `calibrate` wrote; undefined for none
  * @throws CalibrationError when there is a file and it cannot be read or is none. One of another machine or for other models
  *   is left aside with a warning: one setting may serve machines of several kinds.
- * @throws Error when `modelsDir` cannot be read
  */
 export async function chooseSizing(options: {
   readonly modelsDir: string;
@@ -71,7 +70,8 @@ export async function chooseSizing(options: {
 }): Promise<ChosenSizing> {
   const { modelsDir, provider, calibrationFile, set } = options;
   const cpus = usableCpus();
-  const graphs = graphsFor(await statedGraphs(modelsDir), provider);
+  // A folder that cannot be read is reported where its models are loaded.
+  const graphs = graphsFor(await statedGraphs(modelsDir).catch(() => []), provider);
   let measured: Calibration | undefined;
   let warning: string | undefined;
   if (calibrationFile !== undefined) {
