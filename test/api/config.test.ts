@@ -51,6 +51,29 @@ describe('configuration', () => {
     );
   });
 
+  it('reads aliases and shadows', () => {
+    const { aliases, shadows } = loadConfig({
+      ALIASES: 'stable=olid@1.0.0, olid=olid@1.0.0+b,next=olid',
+      SHADOW: 'olid=olid@1.1.0:0.1,stable=other:1',
+    });
+    assert.deepEqual(
+      [...aliases],
+      [
+        ['stable', 'olid@1.0.0'],
+        ['olid', 'olid@1.0.0+b'],
+        ['next', 'olid'],
+      ],
+    );
+    assert.deepEqual(shadows, [
+      { model: 'olid', shadow: 'olid@1.1.0', share: 0.1 },
+      { model: 'stable', shadow: 'other', share: 1 },
+    ]);
+    for (const wrong of ['stable', 'a@1=b', 'a=b@', 'a=b,a=c', 'a=b,', '=b', 'a b=c'])
+      assert.throws(() => loadConfig({ ALIASES: wrong }), /ALIASES must be /, wrong);
+    for (const wrong of ['a=b', 'a=b:2', 'a=b:-0.1', 'a=b:1e-3', 'a:0.1', 'a=b:0.1,'])
+      assert.throws(() => loadConfig({ SHADOW: wrong }), /SHADOW must be /, wrong);
+  });
+
   it('documents every setting', () => {
     const table = configTable();
     for (const { env } of Object.values(SETTINGS)) assert.ok(table.includes(`| \`${env}\` |`), env);

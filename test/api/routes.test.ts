@@ -20,15 +20,18 @@ describe('GET /models', () => {
       refused: unknown[];
     };
     assert.deepEqual(
-      models.map(({ name, default: standard, precision, executionProvider }) => [
+      models.map(({ name, default: standard, current, aliases, folder, precision, executionProvider }) => [
         name,
         standard,
+        current,
+        aliases,
+        folder,
         precision,
         executionProvider,
       ]),
       [
-        ['gated', true, 'int8', 'cpu'],
-        ['plain', false, 'int8', 'cpu'],
+        ['gated', true, true, ['stable'], 'gated', 'int8', 'cpu'],
+        ['plain', false, true, [], 'plain', 'int8', 'cpu'],
       ],
     );
     assert.deepEqual(refused, [{ folder: 'broken', reason: 'model.onnx has another checksum' }]);
@@ -90,7 +93,8 @@ describe('documentation', () => {
   });
 
   it('is the committed document', async () => {
-    const served = JSON.parse((await get('/docs/json')).body) as typeof openapi;
+    const { app } = await buildTestApp({ adminKey: 'for the routes that need one' });
+    const served = JSON.parse((await app.inject('/docs/json')).body) as typeof openapi;
     assert.deepEqual(served.components, openapi.components);
     assert.deepEqual(served.paths, openapi.paths);
   });
