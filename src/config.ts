@@ -248,13 +248,33 @@ export const SETTINGS = {
     fallbackDoc: 'where a request was sent',
     doc: "Address at which clients reach the service; set it behind a proxy for Google's clients, which read it from the discovery document",
   }),
+  calibrationFile: text<string | undefined>({
+    env: 'CALIBRATION_FILE',
+    fallback: undefined,
+    fallbackDoc: 'none',
+    accepts: 'a path',
+    doc: 'What `npm run calibrate` measured on this machine: workers, threads and batch size where they are not set; ignored with a warning where it was measured on another machine or with other models',
+  }),
+  policiesDir: text<string | undefined>({
+    env: 'POLICIES_DIR',
+    fallback: undefined,
+    fallbackDoc: 'only the built-in policy',
+    accepts: 'a path',
+    doc: 'Folder whose `*.json` files are policies (docs/policies.md); read again with the models',
+  }),
+  languageDetection: choice({
+    env: 'LANGUAGE_DETECTION',
+    values: ['on', 'off'],
+    fallback: 'on',
+    doc: 'Whether answers say which language a text is in and whether the model was made for it; costs about 0.1 ms a text and 90 MB',
+  }),
   workers: integer<number | undefined>({
     env: 'WORKERS',
     unit: 'processes',
     min: 1,
     max: 1_024,
     fallback: undefined,
-    fallbackDoc: 'one a usable core',
+    fallbackDoc: 'as calibrated; else one a usable core, or 1 for graphs over 300 MB',
     doc: 'Inference processes; several with one thread each suit small models',
   }),
   threads: integer<number | undefined>({
@@ -263,7 +283,7 @@ export const SETTINGS = {
     min: 1,
     max: 1_024,
     fallback: undefined,
-    fallbackDoc: 'usable cores / workers',
+    fallbackDoc: 'as calibrated; else usable cores / workers',
     doc: 'Threads of each inference process',
   }),
   batchTokens: integer({
@@ -272,6 +292,7 @@ export const SETTINGS = {
     min: 8,
     max: 1_048_576,
     fallback: 192,
+    fallbackDoc: 'as calibrated; else `192` tokens',
     doc: 'Largest batch, padding counted; a single window may be larger',
   }),
   batchWindows: integer({
@@ -281,6 +302,30 @@ export const SETTINGS = {
     max: 4_096,
     fallback: 64,
     doc: 'Most windows in a batch',
+  }),
+  answerTimeoutMs: integer({
+    env: 'ANSWER_TIMEOUT_MS',
+    unit: 'ms',
+    min: 1,
+    max: 9_999_999,
+    fallback: 10_000,
+    doc: 'Longest time a request may take once it was read, where its header `X-Request-Timeout-Ms` does not say otherwise',
+  }),
+  queueWaitMs: integer({
+    env: 'QUEUE_WAIT_MS',
+    unit: 'ms',
+    min: 1,
+    max: 3_600_000,
+    fallback: 1_000,
+    doc: 'Longest wait, as measured speeds foretell it, with which an interactive request is taken on; others are refused as `overloaded`',
+  }),
+  cacheBytes: integer({
+    env: 'CACHE_BYTES',
+    unit: 'bytes',
+    min: 0,
+    max: 1_099_511_627_776,
+    fallback: 0,
+    doc: 'Memory for answers to texts that come again, about; 0 keeps none',
   }),
   queueWindows: integer({
     env: 'QUEUE_WINDOWS',
@@ -366,6 +411,11 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
   });
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.fromEntries(entries) as Config;
+}
+
+/** Whether a setting stands in the environment, so that a measured or derived value must not take its place. */
+export function isSet(key: keyof typeof SETTINGS, env: Readonly<Record<string, string | undefined>>): boolean {
+  return (env[SETTINGS[key].env]?.trim() ?? '') !== '';
 }
 
 /** The configuration table of the README, in Markdown. */

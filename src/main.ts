@@ -8,19 +8,26 @@ import { AttributesFileError, loadAttributes } from './api/compat/attributes-fil
 import { type FeedbackFile, openFeedbackFile } from './api/compat/perspective/feedback-file.ts';
 import { buildApp } from './app.ts';
 import { watchModels } from './bundle/watch.ts';
-import { type Config, ConfigError, loadConfig } from './config.ts';
+import { ConfigError, loadConfig } from './config.ts';
+import { CalibrationError } from './engine/calibration-file.ts';
 import { createEngine } from './engine/engine.ts';
 import { ReferencesError } from './engine/references.ts';
 import type { Engine } from './engine/types.ts';
 import { createLifecycle } from './lifecycle.ts';
+import type { DetectLanguage } from './moderation/language.ts';
+import { createPolicies, type Policies, PolicyError } from './moderation/policies.ts';
 import { createLogger } from './observability/logger.ts';
 import { createMetrics } from './observability/metrics.ts';
 import { observeModels } from './observability/model-log.ts';
 import { observeWorkers } from './observability/worker-log.ts';
 import { createShutdown } from './shutdown.ts';
+import { type SizedConfig, sizeConfig } from './sized-config.ts';
 
-const config = readConfig();
+const { config, sizing } = await readConfig();
 const logger = createLogger(config.logLevel);
+if (sizing.warning !== undefined) logger.warn(sizing.warning);
+const { workers, threads, batchTokens, from } = sizing;
+logger.info({ workers, threads, batchTokens, from }, 'inference processes');
 const metrics = createMetrics();
 
 // While models load there is nothing to finish first. As process 1 of a container it must say so itself.
@@ -31,12 +38,15 @@ process.on('SIGHUP', () => {});
 const engine = await startEngine();
 metrics.watch(engine);
 const lifecycle = createLifecycle();
+const policies = await readPolicies();
 const app = await buildApp({
   engine,
   lifecycle,
   logger,
   metrics,
   config,
+  policies,
+  detectLanguage: await languageDetector(),
   attributes: await readAttributes(),
   feedback: await openFeedback(),
   version: await ownVersion(),
@@ -65,17 +75,36 @@ function leaveWhileLoading(): void {
   process.exit(0);
 }
 
-function readConfig(): Config {
+async function readConfig(): Promise<SizedConfig> {
   try {
-    return loadConfig(process.env);
+    return await sizeConfig(loadConfig(process.env), process.env);
   } catch (error) {
     if (error instanceof ConfigError) return giveUp(`These settings are wrong:\n${indent(error.problems)}`);
+    if (error instanceof CalibrationError) return giveUp(`CALIBRATION_FILE is wrong: ${error.message}`);
     throw error;
   }
 }
 
 async function reload(): Promise<void> {
   await engine.reload().catch((error: unknown) => logger.error({ err: error }, 'models were not reloaded'));
+  // After the models, since policies name them.
+  await policies.reload().catch((error: unknown) => {
+    const problems = error instanceof PolicyError ? error.problems : [String(error)];
+    logger.error({ problems }, 'policies were not reloaded; the present ones stay');
+  });
+}
+
+async function readPolicies(): Promise<Policies> {
+  return createPolicies({ folder: config.policiesDir, engine }).catch((error: unknown) => {
+    if (!(error instanceof PolicyError)) throw error;
+    return giveUp(`Policies in POLICIES_DIR (${config.policiesDir}) are wrong:\n${indent(error.problems)}`);
+  });
+}
+
+async function languageDetector(): Promise<DetectLanguage | undefined> {
+  if (config.languageDetection === 'off') return undefined;
+  const { detectLanguage } = await import('./moderation/language.ts');
+  return detectLanguage;
 }
 
 async function startEngine(): Promise<Engine> {

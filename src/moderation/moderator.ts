@@ -10,7 +10,7 @@ import {
   type Timing,
 } from '../engine/types.ts';
 import { decide, type Reading } from './decide.ts';
-import { type Disguises, findDisguises } from './evasion/fold.ts';
+import { inspect } from './inspect.ts';
 import type { DetectLanguage } from './language.ts';
 import type { Policies } from './policies.ts';
 import { DEFAULT_POLICY, type Policy } from './policy.ts';
@@ -43,20 +43,20 @@ export function createModerator({ engine, policies, detectLanguage }: ModeratorO
         throw new ModerationError('model_and_policy', 'The policy names its models');
       }
       const models = policy.models?.map((own) => own.model) ?? [model];
-      const disguises = texts.map(findDisguises);
-      const languages = detectLanguage === undefined ? undefined : texts.map(detectLanguage);
-      const answers = await readTexts(engine, models, texts, policy.evasion?.fold ? disguises : [], options);
+      const inspections = await inspect(texts, detectLanguage);
+      const folded = policy.evasion?.fold ? inspections.map(({ disguises }) => disguises.folded) : texts;
+      const answers = await readTexts(engine, models, texts, folded, options);
       const served = answers.map((answer) => answer.model);
       return {
         policy,
         model: served[0] as ServedModel,
         timing: combineTimings(answers.map(({ timing }) => timing)),
-        results: disguises.map(({ kinds }, index) => {
+        results: inspections.map(({ disguises, language: detected }, index) => {
           const outcomes = answers.map(({ outcomes }) => outcomes[index] as FoldedOutcome | EngineError);
           const failure = outcomes.find((outcome) => outcome instanceof EngineError);
           if (failure !== undefined) return failure;
-          const language = languages === undefined ? undefined : judge(languages[index], served);
-          return moderated(policy, served, outcomes as FoldedOutcome[], kinds, language);
+          const language = detectLanguage === undefined ? undefined : judge(detected, served);
+          return moderated(policy, served, outcomes as FoldedOutcome[], disguises.kinds, language);
         }),
       };
     },
@@ -83,16 +83,20 @@ interface ModelAnswer {
   readonly outcomes: readonly (FoldedOutcome | EngineError)[];
 }
 
-/** Folded forms travel in the same call as the texts, so that they share batches. */
+/**
+ * Folded forms travel in the same call as the texts, so that they share batches.
+ *
+ * @param folded the text itself where there is nothing to undo
+ */
 async function readTexts(
   engine: Pick<Engine, 'classifyEach'>,
   models: readonly (string | undefined)[],
   texts: readonly string[],
-  disguises: readonly Disguises[],
+  folded: readonly string[],
   options: Omit<ClassifyRequest, 'model' | 'texts'>,
 ): Promise<ModelAnswer[]> {
-  const folds = disguises.flatMap(({ folded }, index) => (folded === texts[index] ? [] : [{ index, folded }]));
-  const all = [...texts, ...folds.map(({ folded }) => folded)];
+  const folds = folded.flatMap((text, index) => (text === texts[index] ? [] : [{ index, text }]));
+  const all = [...texts, ...folds.map(({ text }) => text)];
   const answers = await Promise.all(models.map((model) => engine.classifyEach({ ...options, model, texts: all })));
   return answers.map(({ model, timing, results }) => {
     const foldedResults = new Map(folds.map(({ index }, position) => [index, results[texts.length + position]]));
