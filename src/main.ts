@@ -80,7 +80,8 @@ async function readConfig(): Promise<SizedConfig> {
     return await sizeConfig(loadConfig(process.env), process.env);
   } catch (error) {
     if (error instanceof ConfigError) return giveUp(`These settings are wrong:\n${indent(error.problems)}`);
-    if (error instanceof CalibrationError) return giveUp(`CALIBRATION_FILE is wrong: ${error.message}`);
+    if (error instanceof CalibrationError)
+      return giveUp(`CALIBRATION_FILE is wrong: ${error.message}. Write one with \`npm run calibrate\`, or unset it.`);
     throw error;
   }
 }

@@ -60,7 +60,7 @@ export async function readCalibration(file: string): Promise<Calibration> {
     return read(file, await readFile(file));
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    const why = error instanceof BundleError ? error.message : `it cannot be read (${code ?? 'unknown error'})`;
+    const why = error instanceof BundleError ? error.message : `${file} cannot be read (${code ?? 'unknown error'})`;
     throw new CalibrationError(why);
   }
 }
