@@ -7,7 +7,7 @@ import { classifyExplained, EVERYTHING } from './explained.js';
 import { difference, probability } from './format.js';
 import { resultCard } from './result.js';
 import { snippets } from './snippets.js';
-import { textField } from './text-field.js';
+import { textField, textOf } from './text-field.js';
 
 /**
  * @typedef {{ readonly title: string, readonly text: string, readonly answer: import('./service.js').Answer,
@@ -100,8 +100,9 @@ export function compareView({ input, result, offer, state }) {
         h(
           'p',
           { class: 'change' },
-          h('strong', {}, difference(change)),
-          ` offensive from ${one.title.toLowerCase()} to ${other.title.toLowerCase()}`,
+          'offensive ',
+          h('strong', {}, `${probability(one.result.offensive)} → ${probability(other.result.offensive)}`),
+          ` ${difference(change)} from ${one.title.toLowerCase()} to ${other.title.toLowerCase()}`,
         ),
         h(
           'div',
@@ -120,7 +121,7 @@ export function compareView({ input, result, offer, state }) {
 
   /** @param {AbortSignal} signal @returns {Promise<readonly [readonly [Side, Side], import('./service.js').Body]>} */
   async function twoTexts(signal) {
-    const both = [first.input.value, second.input.value];
+    const both = [textOf(first), textOf(second)];
     const body = { texts: both, ...chosenOptions(offer, model.input.value, policy.input.value), ...EVERYTHING };
     const answer = await classifyExplained(body, signal);
     const [one, other] = both.map((text, i) => side(i === 0 ? 'First text' : 'Second text', text, answer, i));
@@ -129,7 +130,7 @@ export function compareView({ input, result, offer, state }) {
 
   /** @param {AbortSignal} signal @returns {Promise<readonly [readonly [Side, Side], import('./service.js').Body]>} */
   async function twoModels(signal) {
-    const text = only.input.value;
+    const text = textOf(only);
     const names = [firstModel.input.value, secondModel.input.value];
     const answers = await Promise.all(
       names.map((name) => classifyExplained({ text, model: name, ...EVERYTHING }, signal)),

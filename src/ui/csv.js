@@ -30,11 +30,9 @@ export async function readCsv(content) {
  * @param {boolean} forSpreadsheets whether cells that a spreadsheet would run as a formula get an apostrophe in front
  */
 export function writeCsv(records, forSpreadsheets) {
-  return (
-    records
-      .map((cells) => cells.map((cell) => quoted(forSpreadsheets ? harmless(cell) : cell)).join(','))
-      .join('\r\n') + '\r\n'
-  );
+  return `${records
+    .map((cells) => cells.map((cell) => quoted(forSpreadsheets ? harmless(cell) : cell)).join(','))
+    .join('\r\n')}\r\n`;
 }
 
 /** @param {string} cell */

@@ -136,7 +136,7 @@ export function fileView({ input, result, offer, state }) {
     const bar = h('progress', { max: rows.length, value: 0, 'aria-labelledby': label });
     const status = h('span', { id: label }, `0 of ${count(rows.length)}`);
     const cancel = h('button', { type: 'button', class: 'plain', onclick: () => own.abort() }, 'Cancel');
-    const summary = h('div', {});
+    const summary = h('div', { class: 'summary' });
     result.replaceChildren(
       h('div', { class: 'card progress' }, h('div', { class: 'snippet-bar' }, status, cancel), bar),
       summary,

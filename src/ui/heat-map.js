@@ -53,9 +53,9 @@ export function heatMap({ mean, layers, percentiles }) {
     h(
       'p',
       { class: 'scale' },
-      h('span', {}, 'lower than usual'),
+      h('span', {}, 'lower'),
       h('span', { class: 'ramp', 'aria-hidden': 'true' }),
-      h('span', {}, 'higher than usual'),
+      h('span', {}, 'higher than usual for this model'),
     ),
   );
 }

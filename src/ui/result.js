@@ -25,7 +25,7 @@ export function resultCard({ text, answer, result, model, title }) {
     result.explanation && part(heading, 'Words', words(text, result.explanation)),
     result.gates && part(heading, 'Gates', heatMap(result.gates)),
     result.gates === null && part(heading, 'Gates', h('p', { class: 'fact' }, 'This model has no gates.')),
-    result.windows > 1 && part(heading, 'Windows', windows(result)),
+    result.windows > 1 && part(heading, 'Windows', windows(result, answer.threshold)),
     h('p', { class: 'quiet timing' }, timing(answer, result)),
   );
 }
@@ -69,7 +69,7 @@ function verdict(answer, { decision, reasons, offensive, flagged, evasion, langu
       language?.supported === false &&
         h('li', {}, `Looks like “${language.detected}”, which this model was not made for`),
     ),
-    h('p', { class: 'quiet' }, `Policy ${answer.policy.name} ${answer.policy.version}`),
+    h('p', { class: 'quiet' }, `Policy ${answer.policy.name}, version ${answer.policy.version}`),
   );
 }
 
@@ -80,29 +80,33 @@ function verdict(answer, { decision, reasons, offensive, flagged, evasion, langu
  */
 function probabilities(scores, model, threshold) {
   const positive = model?.positiveLabels ?? [];
+  const alone = positive.length === 1;
+  const ticked = 'the tick is the threshold';
   return h(
     'div',
     { class: 'meters' },
-    Object.entries(scores.probabilities).map(([label, value]) =>
-      meter({
-        name: label,
-        value,
-        warm: positive.includes(label),
-        ...(positive.includes(label) ? { note: 'counts as offensive' } : {}),
-      }),
-    ),
-    meter({
-      name: 'offensive',
-      note: 'their sum; the tick is the threshold',
-      value: scores.offensive,
-      warm: true,
-      mark: threshold,
+    Object.entries(scores.probabilities).map(([name, value]) => {
+      if (!positive.includes(name)) return meter({ name, value });
+      return alone
+        ? meter({ name, value, warm: true, note: `counts as offensive; ${ticked}`, mark: threshold })
+        : meter({ name, value, warm: true, note: 'counts as offensive' });
     }),
+    !alone &&
+      meter({
+        name: 'All that count',
+        note: `their sum; ${ticked}`,
+        value: scores.offensive,
+        warm: true,
+        mark: threshold,
+      }),
   );
 }
 
-/** @param {import('./service.js').Result} result */
-function windows({ windowResults = [], offensive }) {
+/**
+ * @param {import('./service.js').Result} result
+ * @param {number} threshold
+ */
+function windows({ windowResults = [], offensive }, threshold) {
   const deciding = windowResults.findIndex((window) => window.offensive === offensive);
   return h(
     'div',
@@ -123,6 +127,7 @@ function windows({ windowResults = [], offensive }) {
             name: `Window ${i + 1}`,
             value: window.offensive,
             warm: true,
+            mark: threshold,
             note: `${window.tokens} tokens${i === deciding ? ' · decides' : ''}`,
           }),
         ),

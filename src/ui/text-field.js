@@ -1,6 +1,7 @@
 /** A text area with its length, and Ctrl+Enter to send. */
 import { h, uniqueId } from './dom.js';
 import { counted } from './format.js';
+import { ProblemError } from './service.js';
 
 /**
  * @param {object} options
@@ -43,4 +44,17 @@ export function textField({ label, rows = 7, send }) {
     show();
   };
   return { element, input, set };
+}
+
+/**
+ * What was entered.
+ *
+ * @param {{ readonly input: HTMLTextAreaElement }} field
+ * @throws {ProblemError} where that is nothing
+ */
+export function textOf({ input }) {
+  if (input.value.trim() !== '') return input.value;
+  input.focus();
+  const problem = { status: 0, code: 'no_text', title: 'There is no text yet', remedy: 'Type or paste one.' };
+  throw new ProblemError(problem, undefined);
 }

@@ -7,7 +7,7 @@ import { classifyExplained, EVERYTHING } from './explained.js';
 import { probability } from './format.js';
 import { resultCard } from './result.js';
 import { snippets } from './snippets.js';
-import { textField } from './text-field.js';
+import { textField, textOf } from './text-field.js';
 
 const SENTENCE = 'The new library opened on Monday, and the reading room is bright and quiet. ';
 const EXAMPLES = [
@@ -74,9 +74,9 @@ export function textView({ input, result, offer, state }) {
   result.replaceChildren(h('div', { class: 'card empty' }, h('p', {}, 'The answer appears here.')));
 
   function send() {
-    const text = field.input.value;
-    const body = { text, ...chosenOptions(offer, model.input.value, policy.input.value), ...EVERYTHING };
     return ask(async (signal) => {
+      const text = textOf(field);
+      const body = { text, ...chosenOptions(offer, model.input.value, policy.input.value), ...EVERYTHING };
       const answer = await classifyExplained(body, signal);
       const [found] = answer.results;
       if (found === undefined || found.error !== undefined) throw new Error('An answer without a result');

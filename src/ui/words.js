@@ -3,10 +3,14 @@ import { h } from './dom.js';
 import { count, counted, difference } from './format.js';
 
 /** Contributions below this are noise of rounding and quantisation. */
-const LEAST = 0.01;
+const LEAST = 0.02;
+/** Of the strongest contribution, what a word must have to be highlighted: a long text has many faint ones. */
+const LEAST_SHARE = 0.15;
 /** From this contribution on a highlight is as strong as it gets. */
 const FULL = 0.4;
 const LISTED = 6;
+/** UTF-16 code units shown on either side of an explained passage. */
+const AROUND = 160;
 
 /**
  * @param {string} text
@@ -14,11 +18,13 @@ const LISTED = 6;
  */
 export function words(text, explanation) {
   const { passage, spans } = explanation;
+  const strongest = Math.max(...spans.map(({ contribution }) => Math.abs(contribution)));
+  const least = Math.max(LEAST, strongest * LEAST_SHARE);
   /** @type {(Node | string)[]} */
   const pieces = [];
   let from = passage.begin;
   for (const span of spans) {
-    pieces.push(text.slice(from, span.begin), mark(text, span));
+    pieces.push(text.slice(from, span.begin), mark(text, span, least));
     from = span.end;
   }
   pieces.push(text.slice(from, passage.end));
@@ -29,10 +35,18 @@ export function words(text, explanation) {
     { class: 'words' },
     h(
       'p',
-      { class: 'marked', dir: 'auto' },
-      before !== '' && h('span', { class: 'outside' }, before),
+      {
+        class: 'marked',
+        dir: 'auto',
+        tabindex: '0',
+        role: 'group',
+        'aria-label': 'The text, with the words that count',
+      },
+      before !== '' &&
+        h('span', { class: 'outside' }, before.length > AROUND && '… ', before.slice(-AROUND).toWellFormed()),
       pieces,
-      after !== '' && h('span', { class: 'outside' }, after),
+      after !== '' &&
+        h('span', { class: 'outside' }, after.slice(0, AROUND).toWellFormed(), after.length > AROUND && ' …'),
     ),
     (before !== '' || after !== '') &&
       h(
@@ -55,10 +69,11 @@ export function words(text, explanation) {
 /**
  * @param {string} text
  * @param {import('./service.js').Span} span
+ * @param {number} least contribution that is highlighted
  */
-function mark(text, span) {
+function mark(text, span, least) {
   const word = text.slice(span.begin, span.end);
-  if (Math.abs(span.contribution) < LEAST) return word;
+  if (Math.abs(span.contribution) < least) return word;
   const strength = Math.min(1, Math.abs(span.contribution) / FULL);
   return h(
     'mark',
@@ -79,7 +94,7 @@ function list(text, spans) {
   const ranked = spans
     .filter(({ contribution }) => Math.abs(contribution) >= LEAST)
     .sort((one, other) => Math.abs(other.contribution) - Math.abs(one.contribution));
-  if (ranked.length === 0) return h('p', { class: 'fact' }, 'No single word changes the score by 0.01 or more.');
+  if (ranked.length === 0) return h('p', { class: 'fact' }, 'No single word changes the score by 0.02 or more.');
   return h(
     'ol',
     { class: 'ranked', 'aria-label': 'Words that changed the score most' },
