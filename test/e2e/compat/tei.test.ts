@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+
+import { InferenceClient } from '@huggingface/inference';
+
+import { startService, waitFor } from '../service.ts';
+import { nativeScores, ranked, TEXTS } from './native.ts';
+import { MISSING_PYTHON, runPythonClient } from './python-client.ts';
+
+interface Prediction {
+  readonly label: string;
+  readonly score: number;
+}
+
+describe('clients of text-embeddings-inference', () => {
+  it('@huggingface/inference reads every class', async (t) => {
+    const { url } = await startService(t);
+    const client = new InferenceClient('a-token').endpoint(`${url}/models/tiny`);
+    for (const [index, native] of (await nativeScores(url, TEXTS)).entries()) {
+      const inputs = TEXTS[index] as string;
+      assert.deepEqual(await client.textClassification({ inputs }), ranked(native));
+      const best = await client.textClassification({ inputs, parameters: { top_k: 1 } });
+      assert.deepEqual(best, ranked(native).slice(0, 1));
+    }
+    await assert.rejects(client.textClassification({ inputs: '' }), /Nothing is left/);
+  });
+
+  it('huggingface_hub reads every class', { skip: MISSING_PYTHON }, async (t) => {
+    const { url } = await startService(t);
+    const native = await nativeScores(url, TEXTS);
+    const best = native[0]?.label;
+    assert.deepEqual(await runPythonClient('hugging_face.py', url, TEXTS), {
+      classes: native.map((scores) => ranked(scores).map(({ label, score }) => [label, score])),
+      best: [best],
+      tei: best,
+      error: [400, 'Empty'],
+    });
+  });
+
+  it('Discourse posts to the address itself, with its key twice', async (t) => {
+    const { url } = await startService(t);
+    const [native] = await nativeScores(url, [TEXTS[1] as string]);
+    const answer = await fetch(url, {
+      method: 'POST',
+      headers: {
+        Referer: 'https://forum.example',
+        'Content-Type': 'application/json',
+        'X-API-KEY': 'a-key',
+        Authorization: 'Bearer a-key',
+      },
+      body: JSON.stringify({ inputs: TEXTS[1], truncate: true }),
+    });
+    assert.equal(answer.status, 200);
+    const classes = Object.fromEntries(
+      ((await answer.json()) as Prediction[]).map(({ label, score }) => [label, score]),
+    );
+    assert.deepEqual(classes, native?.probabilities);
+  });
+
+  it('a batch is answered in order, with the headers about its cost, and logged like any request', async (t) => {
+    const { url, requests } = await startService(t);
+    const native = await nativeScores(url, TEXTS);
+    const answer = await fetch(`${url}/predict`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ inputs: TEXTS.map((text) => [text]) }),
+    });
+    const batches = (await answer.json()) as Prediction[][];
+    assert.deepEqual(
+      batches.map((batch) => batch.map(({ label, score }) => ({ label, score }))),
+      native.map(ranked),
+    );
+    const tokens = native.reduce((sum, scores) => sum + scores.tokens, 0);
+    assert.equal(answer.headers.get('x-compute-tokens'), String(tokens));
+    assert.equal(
+      answer.headers.get('x-compute-characters'),
+      String(TEXTS.reduce((sum, text) => sum + [...text].length, 0)),
+    );
+    for (const name of ['x-compute-time', 'x-total-time', 'x-tokenization-time', 'x-queue-time', 'x-inference-time']) {
+      assert.match(String(answer.headers.get(name)), /^\d+$/, name);
+    }
+    const { model, texts } = await waitFor(() => requests().find(({ route }) => route === '/predict'));
+    assert.deepEqual([model, texts], ['tiny', TEXTS.length]);
+    const metrics = await (await fetch(`${url}/metrics`)).text();
+    const counted = [...metrics.matchAll(/^dslora_predictions_total\{.*\} (\d+)$/gm)].map(([, count]) => Number(count));
+    assert.equal(
+      counted.reduce((sum, count) => sum + count, 0),
+      TEXTS.length * 2,
+    );
+  });
+});
