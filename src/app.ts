@@ -26,7 +26,7 @@ import type { Lifecycle } from './lifecycle.ts';
 import { createExplainer } from './moderation/explain.ts';
 import type { DetectLanguage } from './moderation/language.ts';
 import { createModerator } from './moderation/moderator.ts';
-import type { Policies } from './moderation/policies.ts';
+import { BUILT_IN_POLICIES, type Policies } from './moderation/policies.ts';
 import type { Metrics } from './observability/metrics.ts';
 import { logRequests } from './observability/request-log.ts';
 
@@ -49,7 +49,8 @@ export interface AppDependencies {
 }
 
 export async function buildApp(dependencies: AppDependencies) {
-  const { engine, lifecycle, logger, metrics, config, policies, detectLanguage, version } = dependencies;
+  const { engine, lifecycle, logger, metrics, config, detectLanguage, version } = dependencies;
+  const { policies = BUILT_IN_POLICIES } = dependencies;
   const moderator = createModerator({ engine, policies, detectLanguage });
   const app = fastify({
     loggerInstance: logger,
@@ -98,7 +99,7 @@ export async function buildApp(dependencies: AppDependencies) {
   });
   await app.register(policyRoutes, { moderator });
   await app.register(modelRoutes, { engine });
-  if (config.adminKey !== undefined) await app.register(adminModelRoutes, { engine, key: config.adminKey });
+  if (config.adminKey !== undefined) await app.register(adminModelRoutes, { engine, policies, key: config.adminKey });
   await app.register(healthRoutes, { engine, lifecycle });
   await app.register(metricsRoutes, { metrics });
   for (const { routes } of spoken) await app.register(routes, compat);

@@ -1,8 +1,9 @@
-/** `/admin/…`: changes which models serve. Exists only where ADMIN_KEY is set. */
+/** `/admin/…`: changes which models serve and which policies decide. Exists only where ADMIN_KEY is set. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 
 import { type BundleOutcome, type Engine, ModelChangeError } from '../engine/types.ts';
+import { type Policies, PolicyError } from '../moderation/policies.ts';
 import { requireKey } from './admin-key.ts';
 import { refer } from './named-schema.ts';
 import { problemResponses } from './problem-responses.ts';
@@ -43,7 +44,17 @@ const BundleOutcomeSchema = Type.Object(
 );
 
 const ReloadSchema = Type.Object(
-  { bundles: Type.Array(refer(BundleOutcomeSchema)), seconds: Type.Number({ description: 'That it took' }) },
+  {
+    bundles: Type.Array(refer(BundleOutcomeSchema)),
+    policies: Type.Object(
+      {
+        outcome: Type.Enum(['taken', 'refused'], { description: '`refused`: the present ones go on deciding' }),
+        problems: Type.Array(Type.String(), { description: 'With `refused`: of every file' }),
+      },
+      closed,
+    ),
+    seconds: Type.Number({ description: 'That the models took' }),
+  },
   { $id: 'Reload', ...closed },
 );
 
@@ -60,10 +71,11 @@ const shared = {
 
 export interface AdminOptions {
   readonly engine: Engine;
+  readonly policies: Policies;
   readonly key: string;
 }
 
-export const adminModelRoutes: FastifyPluginAsyncTypebox<AdminOptions> = async (app, { engine, key }) => {
+export const adminModelRoutes: FastifyPluginAsyncTypebox<AdminOptions> = async (app, { engine, policies, key }) => {
   app.addSchema(BundleStateSchema);
   app.addSchema(BundleOutcomeSchema);
   app.addSchema(ReloadSchema);
@@ -97,20 +109,21 @@ export const adminModelRoutes: FastifyPluginAsyncTypebox<AdminOptions> = async (
       schema: {
         ...shared,
         operationId: 'reloadModels',
-        summary: 'Serve what MODELS_DIR holds now',
+        summary: 'Serve what MODELS_DIR holds now, and decide by what POLICIES_DIR holds',
         description:
-          'New and changed bundles are verified, tried and warmed while what serves goes on serving, and then switched to; those that are gone are unloaded. Answers when all is done.',
+          'New and changed bundles are verified, tried and warmed while what serves goes on serving, and then switched to; those that are gone are unloaded. Policies are read afterwards, all or none. Answers when all is done.',
         response: {
-          200: json('What became of each bundle', refer(ReloadSchema)),
+          200: json('What became of each bundle and of the policies', refer(ReloadSchema)),
           ...problemResponses('unauthorized', 'unknown_option', 'models_unreadable', 'shutting_down'),
         },
       },
       schemaErrorFormatter: validationProblem,
     },
     async () => {
-      return engine.reload().catch((error: unknown) => {
+      const report = await engine.reload().catch((error: unknown) => {
         throw error instanceof ModelChangeError ? asProblem(error) : new Problem('models_unreadable');
       });
+      return { ...report, policies: await reloadPolicies(policies) };
     },
   );
 
@@ -157,6 +170,16 @@ export const adminModelRoutes: FastifyPluginAsyncTypebox<AdminOptions> = async (
     async ({ params: { name, version } }): Promise<BundleOutcome> => engine.unload(`${name}@${version}`).catch(raise),
   );
 };
+
+async function reloadPolicies(policies: Policies): Promise<{ outcome: 'taken' | 'refused'; problems: string[] }> {
+  try {
+    await policies.reload();
+    return { outcome: 'taken', problems: [] };
+  } catch (error) {
+    if (!(error instanceof PolicyError)) throw error;
+    return { outcome: 'refused', problems: [...error.problems] };
+  }
+}
 
 function raise(error: unknown): never {
   throw error instanceof ModelChangeError ? asProblem(error) : error;

@@ -122,6 +122,7 @@ export const classifyRoutes: FastifyPluginAsyncTypebox<ClassifyOptions> = async 
         const shown = answer.results[index];
         if (result instanceof EngineError || shown === undefined || 'error' in shown) continue;
         metrics.classified(found.model.name, shown.label, layerMeans(found.model, result));
+        metrics.decided(found.policy.name, result.decision);
       }
       return answer;
     },

@@ -12,7 +12,7 @@ import {
 import { decide, type Reading } from './decide.ts';
 import { inspect } from './inspect.ts';
 import type { DetectLanguage } from './language.ts';
-import type { Policies } from './policies.ts';
+import { BUILT_IN_POLICIES, type Policies } from './policies.ts';
 import { DEFAULT_POLICY, type Policy } from './policy.ts';
 import { offensiveScore } from './scores.ts';
 import {
@@ -32,13 +32,11 @@ export interface ModeratorOptions {
   readonly detectLanguage?: DetectLanguage | undefined;
 }
 
-export function createModerator({ engine, policies, detectLanguage }: ModeratorOptions): Moderator {
-  const list = () => policies?.list() ?? [DEFAULT_POLICY];
-
+export function createModerator({ engine, policies = BUILT_IN_POLICIES, detectLanguage }: ModeratorOptions): Moderator {
   return {
-    policies: list,
+    policies: () => policies.list(),
     async moderate({ policy: name, model, texts, ...options }) {
-      const policy = choose(list(), name ?? DEFAULT_POLICY.name);
+      const policy = choose(policies.list(), name ?? DEFAULT_POLICY.name);
       if (policy.models !== undefined && model !== undefined) {
         throw new ModerationError('model_and_policy', 'The policy names its models');
       }

@@ -4,9 +4,8 @@ import { join } from 'node:path';
 
 import { BundleError } from '../bundle/problem.ts';
 import { createReader } from '../bundle/schema-check.ts';
-import type { Engine } from '../engine/types.ts';
 import { DEFAULT_POLICY, type Policy, PolicySchema } from './policy.ts';
-import { policyProblems } from './policy-rules.ts';
+import { policyProblems, type ServedModels } from './policy-rules.ts';
 
 /** Why policies were not taken: every problem of every file. Nothing in it is a text of a user. */
 export class PolicyError extends Error {
@@ -30,27 +29,30 @@ export interface Policies {
   reload(): Promise<void>;
 }
 
+/** What holds without a folder. */
+export const BUILT_IN_POLICIES: Policies = { list: () => [DEFAULT_POLICY], reload: async () => {} };
+
 export interface PoliciesOptions {
   /** Every `*.json` in it is one policy. Without a folder there is only the built-in one. */
   readonly folder: string | undefined;
-  readonly engine: Pick<Engine, 'find'>;
+  readonly engine: ServedModels;
 }
 
 /** @throws PolicyError when a file is wrong or the folder cannot be read */
 export async function createPolicies({ folder, engine }: PoliciesOptions): Promise<Policies> {
-  const load = async () => (folder === undefined ? [DEFAULT_POLICY] : await loadFolder(folder, engine));
-  let policies = await load();
+  if (folder === undefined) return BUILT_IN_POLICIES;
+  let policies = await loadFolder(folder, engine);
   return {
     list: () => policies,
     async reload() {
-      policies = await load();
+      policies = await loadFolder(folder, engine);
     },
   };
 }
 
 const readPolicy = createReader(PolicySchema);
 
-async function loadFolder(folder: string, { find }: Pick<Engine, 'find'>): Promise<readonly Policy[]> {
+async function loadFolder(folder: string, served: ServedModels): Promise<readonly Policy[]> {
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     throw new PolicyError([`the folder cannot be read (${error.code}): set POLICIES_DIR to a folder of policies`]);
   });
@@ -68,7 +70,7 @@ async function loadFolder(folder: string, { find }: Pick<Engine, 'find'>): Promi
     const other = byName.get(policy.name);
     if (other !== undefined) problems.push(`${file}: ${other.file} has the name ${policy.name} too`);
     byName.set(policy.name, { file, policy });
-    problems.push(...policyProblems(policy, find).map((problem) => `${file}: ${problem}`));
+    problems.push(...policyProblems(policy, served).map((problem) => `${file}: ${problem}`));
   }
   if (problems.length > 0) throw new PolicyError(problems);
   const own = [...byName.values()].map(({ policy }) => policy);

@@ -2,9 +2,11 @@
 import type { Engine, ServedModel } from '../engine/types.ts';
 import { thresholdValue } from './decide.ts';
 import { meanGateAt } from './gate-threshold.ts';
-import type { Policy, PolicyThresholds } from './policy.ts';
+import { DEFAULT_POLICY, type Policy, type PolicyThresholds } from './policy.ts';
 
-type Rule = (policy: Policy, find: Engine['find']) => readonly string[];
+export type ServedModels = Pick<Engine, 'find' | 'models'>;
+
+type Rule = (policy: Policy, served: ServedModels) => readonly string[];
 
 const RULES: readonly Rule[] = [
   function something({ models, thresholds }) {
@@ -40,17 +42,20 @@ const RULES: readonly Rule[] = [
     return [thresholds, ...models.map((own) => own.thresholds)].flatMap((own) => bandProblems(own));
   },
 
-  function served({ models = [] }, find) {
+  function served({ models = [] }, { find }) {
     return models.flatMap(({ model }) =>
       find(model) === undefined ? [`names the model ${model}, which is not served`] : [],
     );
   },
 
-  function fits({ models = [], thresholds, combine, gates }, find) {
-    const found = models.flatMap(({ model, thresholds: own = thresholds }) => {
-      const served = find(model);
-      return served === undefined ? [] : [{ served, own }];
-    });
+  function anyModel({ name, models }) {
+    const named = name === DEFAULT_POLICY.name && models !== undefined;
+    return named ? ['decides where a request names no policy, so it must not name models: leave `models` out'] : [];
+  },
+
+  function fits(policy, served) {
+    const { combine, gates } = policy;
+    const found = decidingModels(policy, served);
     // The highest score of a label needs one model that has it; on its own, each needs every one.
     const labels = new Set(found.flatMap(({ served }) => served.manifest.labels));
     return found.flatMap(({ served, own }) => [
@@ -64,6 +69,19 @@ const RULES: readonly Rule[] = [
     ]);
   },
 ];
+
+/** Those that the policy names; every served one for the policy that decides where none is named. */
+function decidingModels(
+  { name, models, thresholds }: Policy,
+  { find, models: all }: ServedModels,
+): { readonly served: ServedModel; readonly own: PolicyThresholds | undefined }[] {
+  if (models === undefined)
+    return name === DEFAULT_POLICY.name ? all().map((served) => ({ served, own: thresholds })) : [];
+  return models.flatMap(({ model, thresholds: own = thresholds }) => {
+    const served = find(model);
+    return served === undefined ? [] : [{ served, own }];
+  });
+}
 
 /** @param served with it, names of thresholds are looked up too; without it only numbers are compared */
 function bandProblems({ offensive, labels = {} }: PolicyThresholds = {}, served?: ServedModel): string[] {
@@ -81,6 +99,6 @@ function bandProblems({ offensive, labels = {} }: PolicyThresholds = {}, served?
 }
 
 /** Every rule that the policy breaks, as phrases that follow its name. */
-export function policyProblems(policy: Policy, find: Engine['find']): string[] {
-  return [...new Set(RULES.flatMap((rule) => rule(policy, find)))];
+export function policyProblems(policy: Policy, served: ServedModels): string[] {
+  return [...new Set(RULES.flatMap((rule) => rule(policy, served)))];
 }

@@ -13,6 +13,8 @@ export interface Metrics {
   requested(route: string, status: number, seconds: number): void;
   /** @param layerMeans the mean gate of each adapted layer */
   classified(model: string, label: string, layerMeans: Iterable<readonly [layer: number, mean: number]>): void;
+  /** @param policy one of the operator's own names */
+  decided(policy: string, decision: string): void;
   /** From now on says which models this engine serves. */
   watch(engine: Engine): void;
   expose(): Promise<string>;
@@ -82,6 +84,12 @@ export function createMetrics({ process = true } = {}): Metrics {
     name: 'dslora_predictions_total',
     help: 'Texts by most probable class.',
     labelNames: ['model', 'label'],
+    registers,
+  });
+  const decisions = new Counter({
+    name: 'dslora_decisions_total',
+    help: 'Texts by what a policy decided.',
+    labelNames: ['policy', 'decision'],
     registers,
   });
   const queueDepth = new Gauge({
@@ -196,6 +204,7 @@ export function createMetrics({ process = true } = {}): Metrics {
       workerExited: ({ role, expected }) => workerExits.inc({ role, expected: String(expected) }),
     },
     requested: (route, status, seconds) => requestSeconds.observe({ route, status }, seconds),
+    decided: (policy, decision) => decisions.inc({ policy, decision }),
     classified(model, label, layerMeans) {
       predictions.inc({ model, label });
       for (const [layer, mean] of layerMeans) gateActivation.observe({ model, layer }, mean);

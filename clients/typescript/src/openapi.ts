@@ -58,6 +58,80 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/admin/bundles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every bundle of MODELS_DIR, as last looked at */
+        get: operations["listBundles"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/reload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Serve what MODELS_DIR holds now, and decide by what POLICIES_DIR holds
+         * @description New and changed bundles are verified, tried and warmed while what serves goes on serving, and then switched to; those that are gone are unloaded. Policies are read afterwards, all or none. Answers when all is done.
+         */
+        post: operations["reloadModels"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/bundles/{folder}/load": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Serve one bundle, also one that was unloaded by request */
+        post: operations["loadBundle"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/models/{name}/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Stop serving one version of a model
+         * @description What it has in hand is answered first. It stays unloaded until it is loaded by request or the service starts again.
+         */
+        delete: operations["unloadModel"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health/live": {
         parameters: {
             query?: never;
@@ -293,6 +367,250 @@ export interface paths {
         get: operations["teiPing"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Name, version and extensions of the server */
+        get: operations["kserveServer"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/health/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the process runs */
+        get: operations["kserveLive"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/health/ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the process should get requests */
+        get: operations["kserveReady"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Inputs and outputs of a model */
+        get: operations["kserveModel"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A model’s configuration as Triton writes it */
+        get: operations["kserveModelConfig"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether a model answers */
+        get: operations["kserveModelReady"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/versions/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Inputs and outputs of a model */
+        get: operations["kserveModelVersion"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/versions/{version}/config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A model’s configuration as Triton writes it */
+        get: operations["kserveModelConfigVersion"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/versions/{version}/ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether a model answers */
+        get: operations["kserveModelReadyVersion"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/infer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Classify texts
+         * @description With `Inference-Header-Content-Length`, binary tensors follow the JSON. Bodies may be compressed with gzip or deflate.
+         */
+        post: operations["kserveInfer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/versions/{version}/infer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Classify texts
+         * @description With `Inference-Header-Content-Length`, binary tensors follow the JSON. Bodies may be compressed with gzip or deflate.
+         */
+        post: operations["kserveInferVersion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/repository/index": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Every bundle in MODELS_DIR, served or not */
+        post: operations["kserveRepositoryIndex"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/repository/models/{model}/load": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Load or reload every version of a model; the name of a folder in MODELS_DIR will do too */
+        post: operations["kserveRepositoryLoad"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/repository/models/{model}/unload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Stop serving every version of a model */
+        post: operations["kserveRepositoryUnload"];
         delete?: never;
         options?: never;
         head?: never;
@@ -825,6 +1143,14 @@ export interface components {
             version: string;
             /** @description Whether it answers when a request names no model */
             default: boolean;
+            /** @description Whether its name alone means this version */
+            current: boolean;
+            /** @description Other names that mean this version */
+            aliases: string[];
+            /** @description Where it is in MODELS_DIR */
+            folder: string;
+            /** @description First 12 digits of the SHA-256 of its manifest, which names every other file */
+            digest: string;
             description: string;
             license: string;
             createdAt: string;
@@ -919,6 +1245,45 @@ export interface components {
                 folder: string;
                 reason: string;
             }[];
+        };
+        BundleState: {
+            /** @description In MODELS_DIR */
+            folder: string;
+            /** @description Absent when the manifest could not be read */
+            name?: string;
+            version?: string;
+            /** @enum {unknown} */
+            state: "ready" | "unavailable";
+            /** @description Why it is unavailable; of one that is ready, why its present content does not serve */
+            reason?: string;
+        };
+        BundleOutcome: {
+            /** @description In MODELS_DIR */
+            folder: string;
+            /** @description Absent when the manifest could not be read */
+            name?: string;
+            version?: string;
+            /**
+             * @description `kept`: is gone from the folder but something needs it. `refused`: does not serve; what the folder served before goes on
+             * @enum {unknown}
+             */
+            outcome: "loaded" | "unchanged" | "unloaded" | "kept" | "refused";
+            /** @description With `kept` and `refused` */
+            reason?: string;
+        };
+        Reload: {
+            bundles: components["schemas"]["BundleOutcome"][];
+            policies: {
+                /**
+                 * @description `refused`: the present ones go on deciding
+                 * @enum {unknown}
+                 */
+                outcome: "taken" | "refused";
+                /** @description With `refused`: of every file */
+                problems: string[];
+            };
+            /** @description That the models took */
+            seconds: number;
         };
         /** @description A body of text */
         "commentanalyzer.TextEntry": {
@@ -1184,6 +1549,80 @@ export interface components {
                 function_to_apply?: ("softmax" | "none") | null;
             } | null;
         };
+        /** @description An error of the Open Inference Protocol */
+        KserveError: {
+            error: string;
+        };
+        /**
+         * @example {
+         *       "inputs": [
+         *         {
+         *           "name": "text",
+         *           "shape": [
+         *             1
+         *           ],
+         *           "datatype": "BYTES",
+         *           "data": [
+         *             "Have a lovely day, everyone."
+         *           ]
+         *         }
+         *       ]
+         *     }
+         */
+        KserveInferRequest: {
+            /** @description Returned as it is */
+            id?: string;
+            parameters?: {
+                /**
+                 * @description Outputs as binary data
+                 * @default false
+                 */
+                binary_data_output?: boolean;
+                /** @description Microseconds from now after which nobody waits; 0 for none */
+                timeout?: number;
+            };
+            /** @description One tensor */
+            inputs: {
+                /** @description Any; there is one input */
+                name: string;
+                /** @description `[texts]` or `[texts, 1]` */
+                shape: number[];
+                /** @description `BYTES` */
+                datatype: string;
+                parameters?: {
+                    /** @description Bytes of the tensor after the JSON; each text is its length as a little-endian uint32, then UTF-8 */
+                    binary_data_size?: number;
+                };
+                /** @description The texts, flat or nested as `shape` */
+                data?: unknown[];
+            }[];
+            /** @description All if absent or empty */
+            outputs?: {
+                /** @description Of the model’s outputs, see its metadata */
+                name: string;
+                parameters?: {
+                    /** @description Overrides `binary_data_output` */
+                    binary_data?: boolean;
+                    /** @description The so many highest values as `value:index:name`; 0 for none */
+                    classification?: number;
+                };
+            }[];
+        };
+        KserveInferResponse: {
+            model_name: string;
+            model_version: string;
+            id?: string;
+            outputs: {
+                name: string;
+                /** @enum {unknown} */
+                datatype: "FP32" | "BYTES";
+                shape: number[];
+                parameters?: {
+                    binary_data_size: number;
+                };
+                data?: (number | string)[];
+            }[];
+        };
     };
     responses: never;
     parameters: never;
@@ -1442,6 +1881,337 @@ export interface operations {
             };
             /** @description `internal_error`: The service made a mistake */
             500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listBundles: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whether each serves */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        bundles: components["schemas"]["BundleState"][];
+                    };
+                };
+            };
+            /** @description `unknown_option`: An option is unknown. `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reloadModels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What became of each bundle and of the policies */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reload"];
+                };
+            };
+            /** @description `unknown_option`: An option is unknown. `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `models_unreadable`: MODELS_DIR cannot be read, so nothing was changed. `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `shutting_down`: The service is shutting down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    loadBundle: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As `GET /admin/bundles` has it */
+                folder: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It serves */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BundleOutcome"];
+                };
+            };
+            /** @description `unknown_option`: An option is unknown. `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_bundle`: MODELS_DIR has no bundle in a folder of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `bundle_refused`: The bundle is not fit to be served */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `shutting_down`: The service is shutting down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unloadModel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It serves no more */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BundleOutcome"];
+                };
+            };
+            /** @description `unknown_option`: An option is unknown. `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_model`: No served model has that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `model_needed`: The model cannot be unloaded, because something needs it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `shutting_down`: The service is shutting down */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2141,7 +2911,7 @@ export interface operations {
                     "application/json": components["schemas"]["TeiError"];
                 };
             };
-            /** @description `deadline_exceeded`: The request was not answered in time. `inference_failed`: The model could not be run on this request. `internal_error`: The service made a mistake */
+            /** @description `deadline_exceeded`: The request was not answered in time. `inference_failed`: The model could not be run on this request */
             424: {
                 headers: {
                     [name: string]: unknown;
@@ -2175,6 +2945,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["TeiError"];
                 };
             };
             /** @description `shutting_down`: The service is shutting down */
@@ -2287,7 +3058,7 @@ export interface operations {
                     "application/json": components["schemas"]["TeiError"];
                 };
             };
-            /** @description `deadline_exceeded`: The request was not answered in time. `inference_failed`: The model could not be run on this request. `internal_error`: The service made a mistake */
+            /** @description `deadline_exceeded`: The request was not answered in time. `inference_failed`: The model could not be run on this request */
             424: {
                 headers: {
                     [name: string]: unknown;
@@ -2321,6 +3092,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["TeiError"];
                 };
             };
             /** @description `shutting_down`: The service is shutting down */
@@ -2433,7 +3205,7 @@ export interface operations {
                     "application/json": components["schemas"]["TeiError"];
                 };
             };
-            /** @description `deadline_exceeded`: The request was not answered in time. `inference_failed`: The model could not be run on this request. `internal_error`: The service made a mistake */
+            /** @description `deadline_exceeded`: The request was not answered in time. `inference_failed`: The model could not be run on this request */
             424: {
                 headers: {
                     [name: string]: unknown;
@@ -2467,6 +3239,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["TeiError"];
                 };
             };
             /** @description `shutting_down`: The service is shutting down */
@@ -2563,7 +3336,7 @@ export interface operations {
                     "application/json": components["schemas"]["TeiError"];
                 };
             };
-            /** @description `deadline_exceeded`: The request was not answered in time. `inference_failed`: The model could not be run on this request. `internal_error`: The service made a mistake */
+            /** @description `deadline_exceeded`: The request was not answered in time. `inference_failed`: The model could not be run on this request */
             424: {
                 headers: {
                     [name: string]: unknown;
@@ -2597,6 +3370,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["TeiError"];
                 };
             };
             /** @description `shutting_down`: The service is shutting down */
@@ -2677,15 +3451,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `internal_error`: The service made a mistake */
-            424: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["TeiError"];
-                };
-            };
             /** @description `headers_too_large`: The headers are larger than headers may be */
             431: {
                 headers: {
@@ -2702,6 +3467,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["TeiError"];
                 };
             };
             /** @description `not_ready`: No model is ready to answer */
@@ -2751,15 +3517,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `internal_error`: The service made a mistake */
-            424: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["TeiError"];
-                };
-            };
             /** @description `headers_too_large`: The headers are larger than headers may be */
             431: {
                 headers: {
@@ -2776,6 +3533,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["TeiError"];
                 };
             };
             /** @description `not_ready`: No model is ready to answer. `shutting_down`: The service is shutting down */
@@ -2825,13 +3583,74 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `internal_error`: The service made a mistake */
-            424: {
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["TeiError"];
+                };
+            };
+            /** @description `not_ready`: No model is ready to answer. `shutting_down`: The service is shutting down */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["TeiError"];
+                };
+            };
+        };
+    };
+    kserveServer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The server */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        name: string;
+                        version: string;
+                        extensions: string[];
+                    };
+                };
+            };
+            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description `headers_too_large`: The headers are larger than headers may be */
@@ -2850,6 +3669,125 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+        };
+    };
+    kserveLive: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It runs */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        live: boolean;
+                    };
+                };
+            };
+            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+        };
+    };
+    kserveReady: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It should */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        ready: boolean;
+                    };
+                };
+            };
+            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
                 };
             };
             /** @description `not_ready`: No model is ready to answer. `shutting_down`: The service is shutting down */
@@ -2858,7 +3796,1088 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["TeiError"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+        };
+    };
+    kserveModel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name, alias or `name@version` of a model */
+                model: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Inputs and outputs of a model */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        name: string;
+                        versions: string[];
+                        platform: string;
+                        inputs: {
+                            name: string;
+                            datatype: string;
+                            /** @description -1 for as many as there are texts */
+                            shape: number[];
+                        }[];
+                        outputs: {
+                            name: string;
+                            datatype: string;
+                            /** @description -1 for as many as there are texts */
+                            shape: number[];
+                        }[];
+                    };
+                };
+            };
+            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_model`: No served model has that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `not_ready`: No model is ready to answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+        };
+    };
+    kserveModelConfig: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name, alias or `name@version` of a model */
+                model: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A model’s configuration as Triton writes it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        name: string;
+                        platform: string;
+                        backend: string;
+                        /** @description 0: the first dimension is not a batch to Triton’s clients */
+                        max_batch_size: number;
+                        input: {
+                            name: string;
+                            data_type: string;
+                            dims: number[];
+                        }[];
+                        output: {
+                            name: string;
+                            data_type: string;
+                            dims: number[];
+                        }[];
+                        /** @description What each column of an output means, as a JSON list */
+                        parameters: {
+                            [key: string]: {
+                                string_value: string;
+                            };
+                        };
+                    };
+                };
+            };
+            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_model`: No served model has that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `not_ready`: No model is ready to answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+        };
+    };
+    kserveModelReady: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name, alias or `name@version` of a model */
+                model: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whether a model answers */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        name: string;
+                        ready: boolean;
+                    };
+                };
+            };
+            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_model`: No served model has that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `not_ready`: No model is ready to answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+        };
+    };
+    kserveModelVersion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name, alias or `name@version` of a model */
+                model: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Inputs and outputs of a model */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        name: string;
+                        versions: string[];
+                        platform: string;
+                        inputs: {
+                            name: string;
+                            datatype: string;
+                            /** @description -1 for as many as there are texts */
+                            shape: number[];
+                        }[];
+                        outputs: {
+                            name: string;
+                            datatype: string;
+                            /** @description -1 for as many as there are texts */
+                            shape: number[];
+                        }[];
+                    };
+                };
+            };
+            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_model`: No served model has that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `not_ready`: No model is ready to answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+        };
+    };
+    kserveModelConfigVersion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name, alias or `name@version` of a model */
+                model: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A model’s configuration as Triton writes it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        name: string;
+                        platform: string;
+                        backend: string;
+                        /** @description 0: the first dimension is not a batch to Triton’s clients */
+                        max_batch_size: number;
+                        input: {
+                            name: string;
+                            data_type: string;
+                            dims: number[];
+                        }[];
+                        output: {
+                            name: string;
+                            data_type: string;
+                            dims: number[];
+                        }[];
+                        /** @description What each column of an output means, as a JSON list */
+                        parameters: {
+                            [key: string]: {
+                                string_value: string;
+                            };
+                        };
+                    };
+                };
+            };
+            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_model`: No served model has that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `not_ready`: No model is ready to answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+        };
+    };
+    kserveModelReadyVersion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name, alias or `name@version` of a model */
+                model: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whether a model answers */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        name: string;
+                        ready: boolean;
+                    };
+                };
+            };
+            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_model`: No served model has that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `not_ready`: No model is ready to answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+        };
+    };
+    kserveInfer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name, alias or `name@version` of a model */
+                model: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KserveInferRequest"];
+            };
+        };
+        responses: {
+            /** @description The outputs; with binary ones after the JSON, as `application/octet-stream` */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveInferResponse"];
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `unknown_model`: No served model has that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `body_too_large`: The body is larger than a body may be */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `unsupported_media_type`: The body is not sent as JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `overloaded`: More is waiting than the service takes on. `inference_failed`: The model could not be run on this request. `shutting_down`: The service is shutting down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `deadline_exceeded`: The request was not answered in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+        };
+    };
+    kserveInferVersion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name, alias or `name@version` of a model */
+                model: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KserveInferRequest"];
+            };
+        };
+        responses: {
+            /** @description The outputs; with binary ones after the JSON, as `application/octet-stream` */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveInferResponse"];
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `unknown_model`: No served model has that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `body_too_large`: The body is larger than a body may be */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `unsupported_media_type`: The body is not sent as JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `overloaded`: More is waiting than the service takes on. `inference_failed`: The model could not be run on this request. `shutting_down`: The service is shutting down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `deadline_exceeded`: The request was not answered in time */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+        };
+    };
+    kserveRepositoryIndex: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description Only those that are served */
+                    ready?: boolean;
+                } | null;
+            };
+        };
+        responses: {
+            /** @description The bundles */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        name: string;
+                        /** @description Empty where the bundle could not be read */
+                        version: string;
+                        /** @enum {unknown} */
+                        state: "READY" | "UNAVAILABLE";
+                        /** @description Why it is in this state; empty if there is nothing to say */
+                        reason: string;
+                    }[];
+                };
+            };
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `body_too_large`: The body is larger than a body may be */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+        };
+    };
+    kserveRepositoryLoad: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    parameters?: {
+                        [key: string]: unknown;
+                    };
+                } | null;
+            };
+        };
+        responses: {
+            /** @description It is so */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            /** @description `bundle_refused`: The bundle is not fit to be served. `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `unknown_bundle`: MODELS_DIR has no bundle in a folder of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `body_too_large`: The body is larger than a body may be */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `shutting_down`: The service is shutting down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+        };
+    };
+    kserveRepositoryUnload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    parameters?: {
+                        [key: string]: unknown;
+                    };
+                } | null;
+            };
+        };
+        responses: {
+            /** @description It is so */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `unknown_model`: No served model has that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `model_needed`: The model cannot be unloaded, because something needs it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `body_too_large`: The body is larger than a body may be */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `shutting_down`: The service is shutting down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
                 };
             };
         };
