@@ -7,9 +7,11 @@ import { Problem } from './problems.ts';
 export function answerUnknownRoutes(app: FastifyInstance): void {
   const methods = new Map<string, Set<string>>();
   app.addHook('onRoute', ({ url, method }) => {
-    const known = methods.get(url) ?? new Set();
+    // A colon of the path is doubled in its pattern.
+    const path = url.replaceAll('::', ':');
+    const known = methods.get(path) ?? new Set();
     for (const name of [method].flat()) known.add(name);
-    methods.set(url, known);
+    methods.set(path, known);
   });
   // Before the body is read: a body of the wrong type sent to no path at all is a wrong path first.
   app.addHook('onRequest', async (request) => {

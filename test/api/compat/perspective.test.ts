@@ -254,7 +254,6 @@ describe('comments:analyze', () => {
   it('answers what is no request of the protocol in its shape', async () => {
     const { app, engine, ask } = await perspective({ bodyLimitBytes: 1_024 });
     for (const [method, url, status] of [
-      ['GET', PATH, 'NOT_FOUND'],
       ['POST', '/v1alpha1/comments:delete', 'NOT_FOUND'],
       ['GET', '/v1alpha1', 'NOT_FOUND'],
       ['GET', '/$discovery/rest', 'NOT_FOUND'],
@@ -263,6 +262,8 @@ describe('comments:analyze', () => {
       const answer = await app.inject({ method, url });
       assert.deepEqual([answer.statusCode, (answer.json() as Body).error?.status], [404, status], `${method} ${url}`);
     }
+    const read = await app.inject(PATH);
+    assert.deepEqual([read.statusCode, read.headers.allow, (read.json() as Body).error?.code], [405, 'POST', 405]);
     const large = await ask(comment('a'.repeat(2_000)));
     assert.match(large.body.error?.message ?? '', /^Request payload size exceeds the limit/);
     for (const [code, status, name] of [

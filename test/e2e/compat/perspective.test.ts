@@ -93,6 +93,11 @@ describe("Google's client for Node.js, built from our discovery document", () =>
       status: 400,
       message: 'Attribute THREAT does not support request languages: en',
     });
+    const french = { text: 'Quelle belle journée pour une promenade au parc avec des amis.' };
+    await assert.rejects(analyze({ comment: french, requestedAttributes: { TOXICITY: {} } }), {
+      status: 400,
+      message: 'Attribute TOXICITY does not support request languages: fr',
+    });
     await assert.rejects(analyze({ comment: { text: '' }, requestedAttributes: { TOXICITY: {} } }), {
       status: 400,
       message: 'Comment must be non-empty.',

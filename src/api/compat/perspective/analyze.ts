@@ -5,7 +5,7 @@ import type { Scored } from '../classified.ts';
 import type { ScoredAttribute } from './attributes.ts';
 import { commentEmpty, perspectiveError } from './google-error.ts';
 import type { Language } from './language.ts';
-import type { AnalyzeRequest, AnalyzeResponse, Comment, ScoresOfAttribute } from './messages.ts';
+import type { AnalyzeRequest, AnalyzeResponse, ScoresOfAttribute } from './messages.ts';
 import type { Span } from './sentences.ts';
 
 /** 20 KB, as Perspective states and its clients check. */
@@ -13,7 +13,7 @@ const MAX_COMMENT_BYTES = 20_480;
 
 /** The text of a comment. @throws GoogleError when there is none, it is too long, or no plain text */
 export function commentText({ comment, context }: Pick<AnalyzeRequest, 'comment' | 'context'>): string {
-  const { text = '', type = 'PLAIN_TEXT' }: Comment = comment ?? {};
+  const { text = '', type = 'PLAIN_TEXT' } = comment;
   if (text === '') throw commentEmpty();
   if (Buffer.byteLength(text) > MAX_COMMENT_BYTES) {
     throw perspectiveError('COMMENT_TOO_LONG', 'Comment text too long.');

@@ -29,26 +29,26 @@ export function scoredAttributes(
   attributes: Attributes,
   language: Language,
 ): ScoredAttribute[] {
-  const requested = Object.entries(request.requestedAttributes ?? {});
-  if (requested.length === 0) throw perspectiveError('NO_REQUESTED_ATTRIBUTES', 'Missing requested_attributes');
   const scored = attributes.of(model, 'perspective');
-  return requested.flatMap(([name, { scoreType = 'PROBABILITY', scoreThreshold = 0 }]) => {
-    const attribute = NAME.exec(name)?.[1];
-    const columns = scored.get(attribute ?? '');
-    if (attribute === undefined || (columns === undefined && !KNOWN_ATTRIBUTES.includes(attribute))) {
-      throw perspectiveError(
-        'INVALID_REQUEST',
-        `Unknown requested attribute${attribute === undefined ? '' : `: ${name}`}`,
-      );
-    }
-    if (scoreType !== 'PROBABILITY' && scoreType !== 'SCORE_TYPE_UNSPECIFIED') {
-      const message = `Requested score type ${scoreType} is not supported by attribute ${name}`;
-      throw perspectiveError('INVALID_REQUEST', message);
-    }
-    if (columns !== undefined && language.supported) return [{ name, columns, threshold: scoreThreshold }];
-    if (request.dropUnsupportedAttributes) return [];
-    throw unsupported(name, language);
-  });
+  return Object.entries(request.requestedAttributes).flatMap(
+    ([name, { scoreType = 'PROBABILITY', scoreThreshold = 0 }]) => {
+      const attribute = NAME.exec(name)?.[1];
+      const columns = scored.get(attribute ?? '');
+      if (attribute === undefined || (columns === undefined && !KNOWN_ATTRIBUTES.includes(attribute))) {
+        throw perspectiveError(
+          'INVALID_REQUEST',
+          `Unknown requested attribute${attribute === undefined ? '' : `: ${name}`}`,
+        );
+      }
+      if (scoreType !== 'PROBABILITY' && scoreType !== 'SCORE_TYPE_UNSPECIFIED') {
+        const message = `Requested score type ${scoreType} is not supported by attribute ${name}`;
+        throw perspectiveError('INVALID_REQUEST', message);
+      }
+      if (columns !== undefined && language.supported) return [{ name, columns, threshold: scoreThreshold }];
+      if (request.dropUnsupportedAttributes) return [];
+      throw unsupported(name, language);
+    },
+  );
 }
 
 function unsupported(attribute: string, { used, detected, requested }: Language) {

@@ -46,11 +46,20 @@ type Detail = Readonly<Record<string, unknown>>;
 export class GoogleProblem extends Problem {
   readonly status: Status;
   readonly more: readonly Detail[];
+  /** HTTP status. */
+  readonly http: number;
 
-  constructor(code: ProblemCode, status: Status, message: string, more: readonly Detail[] = []) {
+  constructor(
+    code: ProblemCode,
+    status: Status,
+    message: string,
+    more: readonly Detail[] = [],
+    http: number = STATUSES[status],
+  ) {
     super(code, { detail: message });
     this.status = status;
     this.more = more;
+    this.http = http;
   }
 }
 
@@ -99,10 +108,20 @@ const EXPECTED: Readonly<Record<string, (params: Readonly<Record<string, unknown
   maxProperties: ({ limit }) => `at most ${limit} entries`,
 };
 
+/** Fields that must be there and hold something. */
+const MISSING: Readonly<Record<string, () => GoogleProblem>> = {
+  comment: commentEmpty,
+  requestedAttributes: () => perspectiveError('NO_REQUESTED_ATTRIBUTES', 'Missing requested_attributes'),
+  attributeScores: () => perspectiveError('INVALID_REQUEST', 'attribute_scores must not be empty.'),
+};
+
 /** A `schemaErrorFormatter`: what is wrong with a body, from what the JSON Schema validator found. */
 export function googleValidation(errors: readonly FastifySchemaValidationError[]): GoogleProblem {
   const { keyword, instancePath, params } = errors[0] as FastifySchemaValidationError;
   const field = fieldPath(instancePath);
+  const missing =
+    MISSING[keyword === 'required' ? String(params.missingProperty) : keyword === 'minProperties' ? field : ''];
+  if (missing !== undefined) return missing();
   const place = field === '' ? '' : ` at '${field}'`;
   if (keyword === 'additionalProperties') {
     const unknown = String(params.additionalProperty);
@@ -122,7 +141,8 @@ const ANSWERS: Partial<Record<ProblemCode, () => GoogleProblem>> = {
   body_too_large: () =>
     new GoogleProblem('body_too_large', 'INVALID_ARGUMENT', 'Request payload size exceeds the limit.'),
   not_found: () => new GoogleProblem('not_found', 'NOT_FOUND', 'Method not found.'),
-  method_not_allowed: () => new GoogleProblem('not_found', 'NOT_FOUND', 'Method not found.'),
+  method_not_allowed: () =>
+    new GoogleProblem('method_not_allowed', 'UNIMPLEMENTED', 'Not with this HTTP method.', [], 405),
 };
 
 /** A status that Google does not know becomes the bad request that it would be there. */
@@ -136,7 +156,7 @@ export function googleError(problem: Problem): ForeignError {
   const known = problem instanceof GoogleProblem ? problem : ANSWERS[problem.code]?.();
   const status = known?.status ?? statusOf(problem);
   const details = known?.more ?? [];
-  const code = STATUSES[status];
+  const code = known?.http ?? STATUSES[status];
   const message = known?.message ?? problem.message;
   return { status: code, body: { error: { code, message, status, ...(details.length > 0 ? { details } : {}) } } };
 }

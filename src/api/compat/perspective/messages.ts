@@ -34,6 +34,8 @@ function mapOf<T extends TSchema>(value: T, description: string, bounds: object 
   });
 }
 
+const SOME = { minProperties: 1, maxProperties: 100 };
+
 const TextEntry = message(
   'TextEntry',
   {
@@ -92,10 +94,8 @@ const AttributeScores = message(
 export const AnalyzeCommentRequest = message(
   'AnalyzeCommentRequest',
   {
-    comment: Type.Optional(refer(TextEntry)),
-    requestedAttributes: Type.Optional(
-      mapOf(refer(AttributeParameters), 'By name of the attribute', { maxProperties: 100 }),
-    ),
+    comment: refer(TextEntry),
+    requestedAttributes: mapOf(refer(AttributeParameters), 'By name of the attribute', SOME),
     languages: optional.texts('Of the comment, ISO 639-1 or BCP 47'),
     dropUnsupportedAttributes: optional.flag(
       'Leave out attributes that are not scored, instead of refusing the request',
@@ -124,13 +124,11 @@ export const AnalyzeCommentResponse = message(
 export const SuggestCommentScoreRequest = message(
   'SuggestCommentScoreRequest',
   {
-    comment: Type.Optional(refer(TextEntry)),
-    attributeScores: Type.Optional(
-      mapOf(refer(AttributeScores), 'What the scores should have been, by name of the attribute', {
-        maxProperties: 100,
-        propertyNames: { maxLength: 256 },
-      }),
-    ),
+    comment: refer(TextEntry),
+    attributeScores: mapOf(refer(AttributeScores), 'What the scores should have been, by name of the attribute', {
+      ...SOME,
+      propertyNames: { maxLength: 256 },
+    }),
     languages: optional.texts('Of the comment'),
     clientToken: optional.text('Echoed in the answer'),
     sessionId: optional.text('Kept with the suggestion'),
@@ -168,5 +166,4 @@ export const MESSAGES = [
 export type AnalyzeRequest = Static<typeof AnalyzeCommentRequest>;
 export type AnalyzeResponse = Static<typeof AnalyzeCommentResponse>;
 export type ScoresOfAttribute = Static<typeof AttributeScores>;
-export type Comment = Static<typeof TextEntry>;
 export type Suggestion = Static<typeof SuggestCommentScoreRequest>;

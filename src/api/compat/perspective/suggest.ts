@@ -27,11 +27,10 @@ export function requireApiKey(key: string): (request: FastifyRequest) => Promise
 }
 
 /** @throws GoogleProblem for a suggestion that suggests nothing */
-export function checkSuggestion({ attributeScores = {} }: Suggestion): void {
+export function checkSuggestion({ attributeScores }: Suggestion): void {
   const all = Object.values(attributeScores);
-  const empty = all.some(({ summaryScore, spanScores = [] }) => summaryScore === undefined && spanScores.length === 0);
-  if (all.length === 0 || empty) {
-    throw perspectiveError('INVALID_REQUEST', 'attribute_scores must not be empty, and neither may its entries.');
+  if (all.some(({ summaryScore, spanScores = [] }) => summaryScore === undefined && spanScores.length === 0)) {
+    throw perspectiveError('INVALID_REQUEST', 'Entries of attribute_scores must not be empty.');
   }
   const scores = all.flatMap(({ summaryScore, spanScores = [] }) => [summaryScore, ...spanScores.map((s) => s.score)]);
   if (scores.some((score) => score !== undefined && score.value === undefined)) {
