@@ -90,6 +90,8 @@ describe('comments:analyze', () => {
       body.attributeScores?.TOXICITY?.spanScores?.map(({ begin, end }) => [begin, end]),
       [[0, 8]],
     );
+    engine.failure = engineError('inference_failed', 2);
+    assert.equal((await ask({ ...comment('So rude. Really.'), spanAnnotations: true })).status, 503);
   });
 
   it('bounds the work that sentences are', async () => {

@@ -62,7 +62,6 @@ function scoresOf(
   };
   const summaryScore = score(summary);
   const spanScores = spans.flatMap(({ span, outcome }) => {
-    // A sentence of nothing but punctuation can leave the model nothing to read.
     const own = outcome instanceof EngineError ? undefined : score(outcome);
     return own === undefined ? [] : [{ ...span, score: own }];
   });

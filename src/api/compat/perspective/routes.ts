@@ -33,10 +33,13 @@ import { checkSuggestion, refuseSuggestions, requireApiKey } from './suggest.ts'
 /** A comment of 20 KB has thousands of sentences at worst. All are scored, but beyond this number neighbours together. */
 const MAX_SPANS = 100;
 
+/** A sentence of nothing but punctuation can be so; it has no score then. */
+const NOTHING_TO_READ = 'empty_after_normalization';
+
 const TAGS = ['perspective'];
 
 /** Google's clients add parameters of their own; none has an effect but the key. */
-const Parameters = Type.Object({
+const Query = Type.Object({
   key: Type.Optional(Type.String({ description: 'Any key will do for comments:analyze; never logged' })),
 });
 
@@ -66,7 +69,7 @@ const commentRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, opti
         operationId: 'analyzeComment',
         tags: TAGS,
         summary: 'Score a comment as Perspective does',
-        querystring: Parameters,
+        querystring: Query,
         body: refer(AnalyzeCommentRequest),
         response: {
           ...ok('Scores of the requested attributes', AnalyzeCommentResponse),
@@ -96,6 +99,8 @@ const commentRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, opti
       if (found === undefined) return reply;
       const [summary, ...others] = found.results;
       if (summary === undefined || summary instanceof EngineError) throw engineProblem(summary, pointTo);
+      const failed = others.find((other) => other instanceof EngineError && other.code !== NOTHING_TO_READ);
+      if (failed !== undefined) throw engineProblem(failed, pointTo);
       const outcomes = new Map(parts.map((span, position) => [span, others[position]]));
       const scores = spans.map((span) => ({ span, outcome: outcomes.get(span) ?? summary }));
       return analyzeResponse(summary, scores, scored, language, body.clientToken);
@@ -111,7 +116,7 @@ const commentRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, opti
         tags: TAGS,
         summary: 'Keep the scores that a comment should have had',
         description: 'Appends a line to FEEDBACK_FILE. Off unless that and ADMIN_KEY are set; `key` is the admin key.',
-        querystring: Parameters,
+        querystring: Query,
         body: refer(SuggestCommentScoreRequest),
         response: {
           ...ok('The suggestion is kept', SuggestCommentScoreResponse),
