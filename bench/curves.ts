@@ -19,7 +19,7 @@ export interface Curve {
   readonly x: string;
   readonly y: string;
   readonly knee: number;
-  readonly points: readonly (PlotPoint & { readonly p50Ms: number; readonly p99Ms: number })[];
+  readonly points: readonly (PlotPoint & Omit<Sample, 'rate'>)[];
 }
 
 export interface CurvesReport {
@@ -131,6 +131,7 @@ export const curves: Command = async ({ bench, conditions, only, save, say }) =>
       rate: unit === 'texts' ? texts : texts * workload.meanTokens,
       p50Ms: latencyAt(result, 0.5) ?? Number.NaN,
       p99Ms: latencyAt(result, 0.99) ?? Number.NaN,
+      refusedShare: result.refusedShare,
     };
   }
 };
@@ -139,12 +140,21 @@ interface Sample {
   readonly rate: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  readonly refusedShare: number;
 }
 
 function pointOf(x: number, samples: readonly Sample[]): Curve['points'][number] {
   const { median, min, max } = spread(samples.map(({ rate }) => rate));
   const middle = (of: (sample: Sample) => number) => spread(samples.map(of)).median;
-  return { x, y: median, low: min, high: max, p50Ms: middle((s) => s.p50Ms), p99Ms: middle((s) => s.p99Ms) };
+  return {
+    x,
+    y: median,
+    low: min,
+    high: max,
+    p50Ms: middle((sample) => sample.p50Ms),
+    p99Ms: middle((sample) => sample.p99Ms),
+    refusedShare: middle((sample) => sample.refusedShare),
+  };
 }
 
 /** @throws Error when the tokenizer makes no text of that length */
@@ -173,6 +183,7 @@ export function curvesMarkdown({ conditions, curves: drawn }: CurvesReport): str
       line(y, ...points.map((point) => short(point.y))),
       line('p50 (ms)', ...points.map((point) => short(point.p50Ms))),
       line('p99 (ms)', ...points.map((point) => short(point.p99Ms))),
+      line('refused', ...points.map((point) => `${short(point.refusedShare * 100)} %`)),
     ]),
   ].join('\n');
 }

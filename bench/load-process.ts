@@ -1,7 +1,8 @@
 /**
  * A process that sends prepared requests to the service, so that its cost is known and touches nobody else's loop.
  *
- * Closed: so many connections, each sends its next request when it has the answer. Open: requests arrive as a Poisson
+ * Closed: so many connections, each sends its next request when it has the answer, and a while later when it was refused.
+ * Open: requests arrive as a Poisson
  * process of a fixed rate, whatever the service does, each on a free connection; latency counts from the moment when
  * the request was due, so a slow answer cannot hide those behind it.
  */
@@ -36,6 +37,9 @@ export interface LoadReport {
   readonly lateMs: number;
 }
 
+/** A client that was told to come back later does not come back at once. */
+const REFUSED = 429;
+const RETRY_MS = 100;
 /** A service that does not answer must not keep the benchmark for ever. */
 const ANSWER_TIMEOUT_MS = 60_000;
 
@@ -65,7 +69,7 @@ async function run(order: LoadOrder): Promise<LoadReport> {
     cpu = process.cpuUsage();
   }, order.warmUpSeconds * 1000);
 
-  function send(which: number, due: number): Promise<void> {
+  function send(which: number, due: number): Promise<number> {
     return new Promise((resolve) => {
       let answered = 0;
       // A closed loop counts what is answered in the time, an open one what is due in it: a queue that grows must show.
@@ -77,7 +81,7 @@ async function run(order: LoadOrder): Promise<LoadReport> {
           status.push(answered);
           latency.push(now - due);
         }
-        resolve();
+        resolve(answered);
       };
       const body = requests[which] as Uint8Array;
       pool.dispatch(
@@ -117,13 +121,16 @@ async function run(order: LoadOrder): Promise<LoadReport> {
     let next = Math.floor(random() * requests.length);
     await Promise.all(
       Array.from({ length: lanes }, async () => {
-        while (performance.now() < countTo) await send(next++ % requests.length, performance.now());
+        while (performance.now() < countTo) {
+          const status = await send(next++ % requests.length, performance.now());
+          if (status === REFUSED) await new Promise((retry) => setTimeout(retry, RETRY_MS));
+        }
       }),
     );
   }
 
   async function openLoop(ratePerSecond: number): Promise<void> {
-    const open = new Set<Promise<void>>();
+    const open = new Set<Promise<number>>();
     const gap = () => (-Math.log(1 - random()) * 1000) / ratePerSecond;
     let due = performance.now() + gap();
     while (due < countTo) {

@@ -32,6 +32,8 @@ export function groupedTexts(workload: Workload, size: number): LoadRequest[] {
 }
 
 export interface MeasuredLoad extends LoadResult {
+  /** Share of requests that were refused because too much waited (429). */
+  readonly refusedShare: number;
   /** Texts a second, corrected for the mix: tokens a second over the mean of all texts. */
   readonly textsPerSecond: number;
   readonly cpu: CpuShares;
@@ -45,14 +47,15 @@ export async function measureLoad(
   workload: Workload,
   cpus: number,
   load: Load,
-  expected: readonly number[] = [200],
+  expected: readonly number[] = [200, 429],
 ): Promise<MeasuredLoad> {
   const before = cpuByRole(service.use());
   const begun = performance.now();
   const result = await sendLoad(service.url, load);
   const wall = (performance.now() - begun) / 1000;
   const after = cpuByRole(service.use());
-  const unexpected = Object.keys(statuses(result)).filter((status) => !expected.includes(Number(status)));
+  const counts = statuses(result);
+  const unexpected = Object.keys(counts).filter((status) => !expected.includes(Number(status)));
   if (unexpected.length > 0)
     throw new Error(`The service answered with ${unexpected.join(', ')} (0: no connection), expected ${expected}`);
 
@@ -62,6 +65,7 @@ export async function measureLoad(
   const answeredInAll = textsPerSecond * (load.warmUpSeconds + load.seconds);
   return {
     ...result,
+    refusedShare: (counts[429] ?? 0) / Math.max(1, result.report.status.length),
     textsPerSecond,
     cpu: {
       generator: result.report.cpuSeconds / (result.report.seconds * cpus),

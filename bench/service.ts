@@ -40,6 +40,8 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     ...process.env,
     LOG_LEVEL: 'warn',
     DRAIN_DELAY_MS: '0',
+    // Late answers are measured, not cut off.
+    ANSWER_TIMEOUT_MS: '60000',
     ...options.env,
     MODELS_DIR: options.modelsDir,
     HOST: '127.0.0.1',

@@ -14,14 +14,16 @@ export const latency: Measurement = {
   what: 'added latency of one text, idle service, p50',
   target: `at most ${AT_MOST_MS} ms over the bare run`,
   async run({ workload, cpus, effort, bare }) {
-    const texts = workload.texts.filter(({ windows }) => windows.length === 1).slice(0, TEXTS);
+    const texts = workload.texts.slice(0, TEXTS);
     const windows = texts.flatMap((text) => text.windows);
     const requests = singleTexts(workload, texts);
     const service = await startService({ modelsDir: workload.modelsDir });
     let cpu: Awaited<ReturnType<typeof measureLoad>>['cpu'] | undefined;
 
     const bareAt = (threads: number) => async () => {
-      const times = await bare.latencies(threads, windows);
+      const byWindow = await bare.latencies(threads, windows);
+      let next = 0;
+      const times = texts.map((text) => text.windows.reduce((sum) => sum + (byWindow[next++] as number), 0));
       return { p50: quantile(times, 0.5), p99: quantile(times, 0.99) };
     };
     const turns = await takeTurns(effort.rounds, {

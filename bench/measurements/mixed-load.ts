@@ -50,6 +50,7 @@ export const mixedLoad: Measurement = {
     const all: Record<'without' | 'with', Float64Array[]> = { without: [], with: [] };
     let cpu: MeasuredLoad['cpu'] | undefined;
     let longP50 = Number.NaN;
+    let refused = 0;
     const turn = (name: keyof typeof all, requests: readonly LoadRequest[], rate: number) => async (round: number) => {
       const load = {
         requests,
@@ -60,6 +61,7 @@ export const mixedLoad: Measurement = {
       };
       const result = await measureLoad(service, workload, cpus, load);
       const own = latencies(result, 200, 0);
+      refused = Math.max(refused, result.refusedShare);
       if (name === 'with') {
         cpu = result.cpu;
         const long = latencies(result, 200, LONG_KIND);
@@ -83,7 +85,7 @@ export const mixedLoad: Measurement = {
     return {
       measured:
         `${short(times)} times: ${short(withLong.p99Ms)} ms, without ${short(without.p99Ms)} ms ` +
-        `(${withLong.texts} and ${without.texts} short texts; a long one ${short(longP50 / 1000)} s)`,
+        `(${withLong.texts} and ${without.texts} short texts; a long one ${short(longP50 / 1000)} s; at most ${short(refused * 100)} % refused)`,
       pass: times <= AT_MOST,
       ...(cpu === undefined ? {} : { cpu }),
       figures: {
@@ -92,6 +94,7 @@ export const mixedLoad: Measurement = {
         with: withLong,
         p99MsByRound: rounds,
         spreadOfRounds: { without: spread(rounds.without), with: spread(rounds.with) },
+        refusedShare: refused,
         ratePerSecond,
         utilization: UTILIZATION,
         longTextTokens: longOnes.map(({ tokens }) => tokens),

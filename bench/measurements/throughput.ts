@@ -59,8 +59,9 @@ export const throughput: readonly Measurement[] = SHAPES.map(({ name, what, atLe
 
     const ratio = spread(ratios(rates.service, rates.bare));
     const { cpu, cpuMsPerText } = loads.at(-1) as MeasuredLoad;
+    const refused = Math.max(...loads.map(({ refusedShare }) => refusedShare));
     return {
-      measured: `${short(ratio.median)} (${short(ratio.min)}-${short(ratio.max)}): ${short(spread(rates.service).median)} texts/s`,
+      measured: `${short(ratio.median)} (${short(ratio.min)}-${short(ratio.max)}): ${short(spread(rates.service).median)} texts/s${refused > 0 ? `, up to ${short(refused * 100)} % refused` : ''}`,
       bare: `${short(spread(rates.bare).median)} texts/s, ${describeSetting(setting)}`,
       pass: ratio.median >= atLeast,
       cpu,
@@ -70,6 +71,7 @@ export const throughput: readonly Measurement[] = SHAPES.map(({ name, what, atLe
         bareTextsPerSecond: rates.bare,
         bareSetting: setting,
         connections,
+        refusedShare: refused,
         cpuMsPerText,
       },
     };
