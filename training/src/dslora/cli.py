@@ -1,16 +1,17 @@
-"""The command ``dslora``: train, evaluate, export, or all three (pipeline).
+"""The command ``dslora``: look at data, train, evaluate, export, or all of it (pipeline).
 
 dslora pipeline --data olid --data-dir data --out runs/olid --bundle models/olid-minilm
 """
 
 import argparse
+import json
 import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dslora.errors import DsLoraError
 from dslora.options import add_settings, refuse_foreign_options, settings_from
@@ -45,6 +46,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_bundle(export)
     export.set_defaults(handler=_export)
 
+    data = commands.add_parser("data", help="look at a data set")
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="counts, classes, repeated texts, lengths, and what is left out and why")
+    _add_data(check)
+    _add_reading(check)
+    check.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    check.set_defaults(handler=_check_data)
+
     pipeline = commands.add_parser("pipeline", help="train, evaluate on development and test, export")
     _add_data(pipeline)
     _add_training(pipeline)
@@ -54,11 +63,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    from dslora.data import DATASETS
+
     group = parser.add_argument_group("data" if required else "data (default: as the run was trained)")
     group.add_argument(
         "--data",
         required=required,
-        help="olid, hatexplain, hatexplain-binary, or a CSV, TSV or JSON Lines file, or a folder of such files",
+        help=f"{', '.join(DATASETS)}, or a CSV, TSV or JSON Lines file, or a folder of such files",
     )
     group.add_argument("--data-dir", help="folder with the named data sets (default: DSLORA_DATA_DIR)")
     group.add_argument("--text-column", help="column with the posts, for a file of your own (default: text)")
@@ -72,22 +83,27 @@ def _add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
     group.add_argument("--split-seed", type=int, help="seed of that split (default: 0)")
 
 
-def _add_training(parser: argparse.ArgumentParser) -> None:
+def _add_reading(group: argparse._ActionsContainer) -> None:
     from dslora.bases import DEFAULT_BASE
+
+    group.add_argument(
+        "--base", default=DEFAULT_BASE, help=f"Hub id, folder or packaged base (default: {DEFAULT_BASE})"
+    )
+    group.add_argument("--max-tokens", type=int, default=128, help="longest window (default: 128)")
+    group.add_argument("--normalization", nargs="+", metavar="STEP", help="steps in order (default: by data set)")
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
     from dslora.methods import METHODS
 
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--overwrite", action="store_true", help="start again where --out holds another run")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     group = parser.add_argument_group("model")
-    group.add_argument(
-        "--base", default=DEFAULT_BASE, help=f"Hub id, folder or packaged base (default: {DEFAULT_BASE})"
-    )
+    _add_reading(group)
     summary = "; ".join(f"{method.name}: {method.summary}" for method in METHODS.values())
     group.add_argument("--method", default="ds-lora", help=f"{summary} (default: ds-lora)")
-    group.add_argument("--max-tokens", type=int, default=128, help="longest window (default: 128)")
     group.add_argument("--window-overlap", type=int, default=32, help="tokens that windows share (default: 32)")
-    group.add_argument("--normalization", nargs="+", metavar="STEP", help="steps in order (default: by data set)")
     add_settings(parser)
 
 
@@ -114,11 +130,31 @@ def _add_bundle(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--replace", action="store_true", help="replace a bundle that is already there")
 
 
+def _check_data(arguments: argparse.Namespace) -> None:
+    from dslora.bases import load_tokenizer, resolve_base
+    from dslora.data.check import check_dataset
+
+    dataset = _data_settings(arguments).load()
+    tokenizer = load_tokenizer(resolve_base(arguments.base))
+    check = check_dataset(
+        dataset,
+        _normalization(arguments, dataset.name, tokenizer),
+        lambda text: len(tokenizer(text, truncation=False)["input_ids"]),
+        arguments.max_tokens,
+    )
+    print(json.dumps(check.to_json(), indent=2) if arguments.json else check.to_markdown(), end="")
+
+
+def _normalization(arguments: argparse.Namespace, dataset: str, tokenizer: Any) -> tuple[str, ...]:
+    from dslora.normalization import default_steps
+
+    return tuple(arguments.normalization or default_steps(dataset, _is_uncased(tokenizer)))
+
+
 def _train(arguments: argparse.Namespace) -> None:
     from dslora.bases import load_tokenizer, resolve_base
     from dslora.classifier import ClassifierSpec, default_pooling
     from dslora.methods import find_method
-    from dslora.normalization import default_steps
     from dslora.run import train_run
     from dslora.sparsity import L1Settings
     from dslora.train import TrainSettings
@@ -128,15 +164,13 @@ def _train(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments, TrainSettings)
     data = _data_settings(arguments)
     dataset = data.load()
-    steps = arguments.normalization or default_steps(
-        dataset.name, _is_uncased(load_tokenizer(resolve_base(arguments.base)))
-    )
+    steps = _normalization(arguments, dataset.name, load_tokenizer(resolve_base(arguments.base)))
     spec = ClassifierSpec(
         base=arguments.base,
         method=method.name,
         labels=tuple(dataset.labels),
         positive_labels=tuple(dataset.positive_labels),
-        normalization=tuple(steps),
+        normalization=steps,
         max_tokens=arguments.max_tokens,
         window_overlap=arguments.window_overlap,
         pooling=default_pooling(arguments.base),
@@ -249,7 +283,7 @@ def _data_settings(arguments: argparse.Namespace, run: "DataSettings | None" = N
     return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
-def _is_uncased(tokenizer) -> bool:  # type: ignore[no-untyped-def]
+def _is_uncased(tokenizer: Any) -> bool:
     return bool(tokenizer.tokenize("A") == tokenizer.tokenize("a"))
 
 

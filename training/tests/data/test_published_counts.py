@@ -56,6 +56,23 @@ def test_hatexplain(hatexplain: Dataset) -> None:
     assert dict(hatexplain.dropped) == {"annotators without a majority": 919}
 
 
+def test_germeval() -> None:
+    germeval = load_dataset("germeval2018")
+    train, development = germeval.class_counts("train"), germeval.class_counts("development")
+    assert {label: train[label] + development[label] for label in germeval.labels} == {"OTHER": 3321, "OFFENSE": 1688}
+    assert germeval.class_counts("test") == {"OTHER": 2330, "OFFENSE": 1202}
+
+
+def test_jigsaw_subset() -> None:
+    jigsaw = load_dataset("jigsaw")
+    assert sum(len(split) for split in jigsaw.splits.values()) == 40_893
+    assert {name: jigsaw.class_counts(name)["TOXIC"] for name in jigsaw.splits} == {
+        "train": 3146,
+        "development": 393,
+        "test": 397,
+    }
+
+
 def test_overlaps_are_reported(olid: Dataset, hatexplain: Dataset) -> None:
     for dataset in (olid, hatexplain):
         assert {(each.earlier, each.later) for each in dataset.overlaps} == {

@@ -45,6 +45,9 @@ def test_agrees_with_scikit_learn() -> None:
     actual = [(each.precision.value, each.recall.value, each.f1.value, each.support) for each in metrics.classes]
     np.testing.assert_allclose(np.array(actual).T, np.array(expected))
     assert metrics.macro_f1.value == pytest.approx(expected[2].mean())
+    precision, recall = expected[0].mean(), expected[1].mean()
+    # As evaluationScriptGermeval2018.pl computes it.
+    assert metrics.f1_of_means.value == pytest.approx(2 * precision * recall / (precision + recall))
     assert metrics.accuracy.value == pytest.approx(accuracy_score(labels, predicted))
     assert np.array_equal(metrics.confusion, confusion_matrix(labels, predicted))
     area = roc_auc_score(labels > 0, probabilities[:, 1:].sum(axis=1))

@@ -68,6 +68,7 @@ def test_json_is_plain_and_complete(tmp_path: Path) -> None:
     assert read == json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert set(read["metrics"]) == {
         "macroF1",
+        "f1OfMeans",
         "accuracy",
         "aurocOffensive",
         *(f"{measure}:{label}" for measure in ("f1", "precision", "recall") for label in LABELS),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dslora.data import hatexplain, olid, table
+from dslora.data import germeval, hatexplain, jigsaw, olid, table
 from dslora.data.assembly import RawDataset, assemble
 from dslora.data.dataset import Carving, Dataset, Overlap, SourceFile, Split
 from dslora.data.split import take
@@ -37,6 +37,8 @@ DATASETS: Final[Mapping[str, Registered]] = {
     "olid": Registered(olid.load, "olid", olid.FILES, olid.HOME),
     "hatexplain": Registered(hatexplain.load, "hatexplain", hatexplain.FILES, hatexplain.HOME),
     "hatexplain-binary": Registered(hatexplain.load_binary, "hatexplain", hatexplain.FILES, hatexplain.HOME),
+    "jigsaw": Registered(jigsaw.load, "jigsaw", jigsaw.FILES, jigsaw.HOME),
+    "germeval2018": Registered(germeval.load, "germeval2018", germeval.FILES, germeval.HOME),
 }
 """Every data set known by name. One more is one file beside this one and one line here."""
 

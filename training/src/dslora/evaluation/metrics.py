@@ -57,6 +57,7 @@ class Metrics:
         n: posts.
         accuracy: share of posts whose most probable class is the true one.
         macro_f1: unweighted mean of the classes' F1.
+        f1_of_means: harmonic mean of the classes' mean precision and mean recall: GermEval 2018's own measure.
         classes: in the order of the labels.
         confusion: posts by true (row) and predicted (column) class.
         calibration_error: expected calibration error, 15 equal-width bins of the top probability.
@@ -66,6 +67,7 @@ class Metrics:
     n: int
     accuracy: Measurement
     macro_f1: Measurement
+    f1_of_means: Measurement
     classes: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
     calibration_error: float
@@ -74,6 +76,7 @@ class Metrics:
     def named(self) -> Iterator[tuple[str, Measurement]]:
         """Every measure that has an interval, under the name that a bundle's manifest gives it."""
         yield "macroF1", self.macro_f1
+        yield "f1OfMeans", self.f1_of_means
         yield "accuracy", self.accuracy
         for each in self.classes:
             yield f"f1:{each.label}", each.f1
@@ -118,6 +121,7 @@ def measure(
         n=len(labels),
         accuracy=accuracy,
         macro_f1=_with_interval(f1.mean(), f1s.mean(axis=-1)),
+        f1_of_means=_with_interval(_f1_of_means(precision, recall), _f1_of_means(precisions, recalls)),
         classes=tuple(
             ClassMetrics(
                 label=name,
@@ -245,6 +249,13 @@ def _by_class(confusion: Integers) -> tuple[NDArray[np.float64], NDArray[np.floa
     actual = confusion.sum(axis=-1)
     claimed = confusion.sum(axis=-2)
     return _ratio(hits, claimed), _ratio(hits, actual), _ratio(2 * hits, actual + claimed)
+
+
+def _f1_of_means(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> NDArray[np.float64]:
+    mean_precision, mean_recall = precision.mean(axis=-1), recall.mean(axis=-1)
+    below = mean_precision + mean_recall
+    ratio = np.divide(2 * mean_precision * mean_recall, below, out=np.zeros(np.shape(below)), where=below > 0)
+    return np.asarray(ratio)
 
 
 def _ratio(above: Integers, below: Integers) -> NDArray[np.float64]:

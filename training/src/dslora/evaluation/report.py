@@ -97,6 +97,7 @@ class Report:
                 ["measure", "value"],
                 [
                     ["macro-F1", str(metrics.macro_f1)],
+                    ["F1 of mean precision and mean recall (GermEval's)", str(metrics.f1_of_means)],
                     ["accuracy", str(metrics.accuracy)],
                     [
                         f"AUROC of offensive ({' + '.join(self.positive_labels)})",

@@ -10,6 +10,7 @@ Manifest = Mapping[str, Any]
 
 _METRICS: Final = {
     "macroF1": "macro-F1",
+    "f1OfMeans": "F1 of mean precision and recall",
     "accuracy": "accuracy",
     "aurocOffensive": "AUROC, offensive or not",
 }
