@@ -72,11 +72,6 @@ describe('GET /health', () => {
 });
 
 describe('documentation', () => {
-  it('leads from / to /docs', async () => {
-    const answer = await get('/');
-    assert.deepEqual([answer.statusCode, answer.headers.location], [302, '/docs']);
-  });
-
   it('shows a page that asks for nothing elsewhere', async () => {
     const { app } = await buildTestApp();
     const page = await app.inject('/docs');
