@@ -5,7 +5,9 @@ import type { Fold } from './fold.ts';
 const LETTER_OF = new Map(
   Object.entries(table).flatMap(([letter, characters]) => [...characters].map((character) => [character, letter])),
 );
-const WORD = /[\p{L}\p{M}\u2000-\u2bff\u{1d400}-\u{1d7ff}\u{1f100}-\u{1f1ac}]{2,}/gu;
+/** With what leetspeak puts in the place of letters. */
+const WORD = /[\p{L}\p{M}0-9@$!|\u2000-\u2bff\u{1d400}-\u{1d7ff}\u{1f100}-\u{1f1ac}]{2,}/gu;
+const FOLDED = /^[0-9@$!|]*[A-Za-z][A-Za-z0-9@$!|]*$/;
 const NOT_ASCII = /[^\0-\x7f]/;
 const ASCII_LETTER = /[A-Za-z]/;
 /** Latin letters whatever they look like, so that a word of nothing else is a disguise too. */
@@ -22,7 +24,7 @@ export const confusables: Fold = (text, found) => {
   return text.replace(WORD, (word) => {
     if (!NOT_ASCII.test(word)) return word;
     const folded = [...word].map((character) => LETTER_OF.get(character) ?? character).join('');
-    if (!/^[A-Za-z]+$/.test(folded)) return word;
+    if (!FOLDED.test(folded)) return word;
     if (!ASCII_LETTER.test(word) && !DRESSED.test(word) && foreign) return word;
     found();
     return folded;
