@@ -2,16 +2,15 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
+import axe from 'axe-core';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 
 import { type Service, startService } from './service.ts';
 
 const MODELS = fileURLToPath(new URL('../../models', import.meta.url));
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const CHROMIUM =
   process.env.CHROMIUM || spawnSync('sh', ['-c', 'command -v chromium'], { encoding: 'utf8' }).stdout.trim();
 const skip = CHROMIUM === '' ? 'chromium is not installed' : false;
@@ -66,7 +65,7 @@ describe('the playground', { skip }, () => {
     const run = async (expression: string) =>
       (await session.send('Runtime.evaluate', { expression, contextId, awaitPromise: true, returnByValue: true }))
         .result.value;
-    await run(AXE);
+    await run(axe.source);
     const found = await run(
       "axe.run().then(({ violations }) => violations.filter(({ impact }) => ['serious', 'critical'].includes(impact)).map(({ id, nodes }) => [id, ...nodes.map(({ target }) => target.join(' '))].join(' ')))",
     );
