@@ -7,10 +7,11 @@ import { type LoadRequest, latencyAt } from './load.ts';
 import { groupedTexts, measureLoad, singleTexts } from './loads.ts';
 import { short } from './measurement.ts';
 import { drawPlot, type PlotPoint } from './plot.ts';
+import { createRandom } from './random.ts';
 import { type Conditions, describeConditions, writeJson } from './report.ts';
 import { type Service, startService } from './service.ts';
 import { spread } from './statistics.ts';
-import { textOfTokens } from './texts.ts';
+import { shuffledWords, textOfTokens } from './texts.ts';
 import type { Workload } from './workload.ts';
 
 export interface Curve {
@@ -157,15 +158,17 @@ function pointOf(x: number, samples: readonly Sample[]): Curve['points'][number]
   };
 }
 
-/** @throws Error when the tokenizer makes no text of that length */
+const WORD_ORDERS = 50;
+const BASE_TEXTS = 20;
+
+/** No two the same, for the reason that `Workload.distinct` has. */
 function textsOfLength(workload: Workload, tokens: number): LoadRequest[] {
-  const texts = Array.from({ length: 20 }, (_, seed) =>
-    textOfTokens(tokens, seed + 1, (text) => workload.size(text)?.tokens ?? 0),
-  );
-  return singleTexts(
-    workload,
-    texts.map((text) => workload.size(text)).filter((sized) => sized !== undefined),
-  );
+  const texts = Array.from({ length: BASE_TEXTS }, (_, base) => {
+    const text = textOfTokens(tokens, base + 1, (own) => workload.size(own)?.tokens ?? 0);
+    const random = createRandom(base + 1);
+    return Array.from({ length: WORD_ORDERS }, () => workload.size(shuffledWords(text, random)) ?? []).flat();
+  });
+  return singleTexts(workload, texts.flat());
 }
 
 export function curvesMarkdown({ conditions, curves: drawn }: CurvesReport): string {

@@ -9,6 +9,7 @@
 import { Pool } from 'undici';
 
 import { createRandom } from './random.ts';
+import { shuffled } from './texts.ts';
 
 export interface LoadOrder {
   readonly origin: string;
@@ -47,7 +48,7 @@ process.on('disconnect', () => process.exit(0));
 process.on('message', async (order: LoadOrder) => process.send?.(await run(order)));
 
 async function run(order: LoadOrder): Promise<LoadReport> {
-  const { requests, path } = order;
+  const { path } = order;
   const connections = 'connections' in order.arrivals ? order.arrivals.connections : null;
   const pool = new Pool(order.origin, {
     connections,
@@ -57,6 +58,12 @@ async function run(order: LoadOrder): Promise<LoadReport> {
   });
   const headers = ['content-type', 'application/json'];
   const random = createRandom(order.seed);
+  // In turn, not drawn: one that comes twice at a time would be computed once.
+  const turn = shuffled(
+    order.requests.map((_, i) => i),
+    random,
+  );
+  let sentSoFar = 0;
   const index: number[] = [];
   const status: number[] = [];
   const latency: number[] = [];
@@ -69,7 +76,8 @@ async function run(order: LoadOrder): Promise<LoadReport> {
     cpu = process.cpuUsage();
   }, order.warmUpSeconds * 1000);
 
-  function send(which: number, due: number): Promise<number> {
+  function send(due: number): Promise<number> {
+    const which = turn[sentSoFar++ % turn.length] as number;
     return new Promise((resolve) => {
       let answered = 0;
       // A closed loop counts what is answered in the time, an open one what is due in it: a queue that grows must show.
@@ -83,7 +91,7 @@ async function run(order: LoadOrder): Promise<LoadReport> {
         }
         resolve(answered);
       };
-      const body = requests[which] as Uint8Array;
+      const body = order.requests[which] as Uint8Array;
       pool.dispatch(
         { path, method: 'POST', headers, body },
         {
@@ -118,11 +126,10 @@ async function run(order: LoadOrder): Promise<LoadReport> {
   };
 
   async function closedLoop(lanes: number): Promise<void> {
-    let next = Math.floor(random() * requests.length);
     await Promise.all(
       Array.from({ length: lanes }, async () => {
         while (performance.now() < countTo) {
-          const status = await send(next++ % requests.length, performance.now());
+          const status = await send(performance.now());
           if (status === REFUSED) await new Promise((retry) => setTimeout(retry, RETRY_MS));
         }
       }),
@@ -137,7 +144,7 @@ async function run(order: LoadOrder): Promise<LoadReport> {
       const now = performance.now();
       for (; due <= now && due < countTo; due += gap()) {
         late.push(now - due);
-        const answer = send(Math.floor(random() * requests.length), due).finally(() => open.delete(answer));
+        const answer = send(due).finally(() => open.delete(answer));
         open.add(answer);
       }
       // A timer is up to a millisecond late, which the latencies carry; to spin would take the processor from the service.

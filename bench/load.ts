@@ -9,7 +9,7 @@ export type { LoadReport } from './load-process.ts';
 
 /** Requests that the load is made of, and how they come. */
 export interface Load {
-  /** Sent in turn (closed) or drawn at random (open). */
+  /** Sent in turn, in an order that the seed decides. */
   readonly requests: readonly LoadRequest[];
   readonly arrivals: LoadOrder['arrivals'];
   readonly warmUpSeconds: number;

@@ -11,13 +11,13 @@ function bodyOf(workload: Workload, texts: readonly string[]): unknown {
 }
 
 /** Every text of the workload in a request of its own. */
-export function singleTexts(workload: Workload, texts: readonly SizedText[] = workload.texts): LoadRequest[] {
+export function singleTexts(workload: Workload, texts: readonly SizedText[] = workload.distinct): LoadRequest[] {
   return texts.map(({ text, tokens }) => ({ body: bodyOf(workload, [text]), texts: 1, tokens }));
 }
 
 /** Every text of the workload, so many in a request; the last is filled up from the first. */
 export function groupedTexts(workload: Workload, size: number): LoadRequest[] {
-  const { texts } = workload;
+  const { distinct: texts } = workload;
   return Array.from({ length: Math.ceil(texts.length / size) }, (_, i) => {
     const own = Array.from({ length: size }, (_, k) => texts[(i * size + k) % texts.length] as SizedText);
     return {

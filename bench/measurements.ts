@@ -15,7 +15,7 @@ export const MEASUREMENTS: readonly Measurement[] = [
   padding,
   latency,
   eventLoop,
-  overload,
+  ...overload,
   start,
   memory,
   mixedLoad,

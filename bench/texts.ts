@@ -55,3 +55,18 @@ export function textOfTokens(tokens: number, seed: number, count: (text: string)
     text = longer;
   }
 }
+
+/** The words of a text in another order: another text, of the same length. */
+export function shuffledWords(text: string, random: () => number): string {
+  return shuffled(text.split(' '), random).join(' ');
+}
+
+/** Fisher and Yates' shuffle, of a copy. */
+export function shuffled<T>(values: readonly T[], random: () => number): T[] {
+  const all = [...values];
+  for (let last = all.length - 1; last > 0; last--) {
+    const other = Math.floor(random() * (last + 1));
+    [all[last], all[other]] = [all[other] as T, all[last] as T];
+  }
+  return all;
+}

@@ -16,6 +16,7 @@ export const latency: Measurement = {
   async run({ workload, cpus, effort, bare }) {
     const texts = workload.texts.slice(0, TEXTS);
     const windows = texts.flatMap((text) => text.windows);
+    // The same texts on both sides; one at a time, none meets itself.
     const requests = singleTexts(workload, texts);
     const service = await startService({ modelsDir: workload.modelsDir });
     let cpu: Awaited<ReturnType<typeof measureLoad>>['cpu'] | undefined;

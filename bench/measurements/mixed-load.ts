@@ -15,7 +15,7 @@ import { takeTurns } from '../turns.ts';
 const AT_MOST = 3;
 const LONG_SHARE = 0.01;
 const LONG_CHARACTERS = 50_000;
-const LONG_TEXTS = 5;
+const LONG_TEXTS = 20;
 const UTILIZATION = 0.5;
 const LONG_KIND = 1;
 /** A p99 needs hundreds of texts, and few arrive where each hundredth is so long. */
