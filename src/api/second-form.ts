@@ -7,9 +7,14 @@ import { type TSchema, Type } from 'typebox';
 
 import { refer } from './named-schema.ts';
 
+interface Media {
+  readonly schema: TSchema;
+  readonly examples?: Readonly<Record<string, unknown>>;
+}
+
 interface Response {
   readonly description: string;
-  readonly content: Readonly<Record<string, { readonly schema: TSchema }>>;
+  readonly content: Readonly<Record<string, Media>>;
 }
 
 export interface SecondForm {
@@ -71,14 +76,22 @@ export function documentSecondForm(schema: FastifySchema, form: SecondForm | und
 
 function eitherResponse(one: Response | undefined, other: Response | undefined): Response | undefined {
   if (one === undefined || other === undefined) return one ?? other;
-  const shared = Object.entries(one.content).flatMap(([type, media]) => {
-    const second = other.content[type];
-    return second === undefined ? [] : [[type, { schema: Type.Union([media.schema, second.schema]) }] as const];
-  });
+  const types = new Set([...Object.keys(one.content), ...Object.keys(other.content)]);
   return {
     ...other,
     ...one,
     description: [...new Set([one.description, other.description])].join('. '),
-    content: { ...other.content, ...one.content, ...Object.fromEntries(shared) },
+    content: Object.fromEntries(
+      [...types].map((type) => [type, eitherMedia(one.content[type], other.content[type]) as Media]),
+    ),
+  };
+}
+
+function eitherMedia(one: Media | undefined, other: Media | undefined): Media | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  const same = JSON.stringify(one.schema) === JSON.stringify(other.schema);
+  return {
+    schema: same ? one.schema : Type.Union([one.schema, other.schema]),
+    ...((one.examples ?? other.examples) ? { examples: { ...other.examples, ...one.examples } } : {}),
   };
 }
