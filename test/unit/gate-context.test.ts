@@ -21,7 +21,8 @@ function quantiles(values: readonly number[]): number[] {
 function manifestOf(byClass: Record<string, readonly number[]>, counted = true): Manifest {
   const own = Object.fromEntries(Object.entries(byClass).map(([name, values]) => [name, quantiles(values)]));
   const classes = Object.fromEntries(Object.entries(byClass).map(([name, values]) => [name, values.length]));
-  const distribution = { ...GATED.manifest.distribution, gates: [{ layer: 0, module: 'query', quantiles: own }] };
+  const { classes: _, meanGate: __, ...rest } = GATED.manifest.distribution;
+  const distribution = { ...rest, gates: [{ layer: 0, module: 'query', quantiles: own }] };
   return {
     ...GATED.manifest,
     gates,
