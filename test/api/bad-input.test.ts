@@ -74,7 +74,7 @@ const CASES: Readonly<Record<string, Case>> = {
   'a long one among texts': { body: { texts: ['a', MARK.repeat(10)] }, code: 'text_too_long', pointer: '/texts/1' },
   'a body that is too large': { body: { text: MARK.repeat(200) }, code: 'body_too_large' },
   'an unknown option': { body: { text: MARK, verbose: true }, code: 'unknown_option', says: '`verbose`' },
-  'an option that is not built yet': { body: { text: MARK, explain: true }, code: 'unknown_option', says: '`explain`' },
+  'an option that there is not': { body: { text: MARK, translate: true }, code: 'unknown_option', says: '`translate`' },
   'a text in place of an option': { body: { text: 'a', [`${MARK} is a text`]: 1 }, code: 'unknown_option' },
   'an error policy that there is not': {
     body: { text: MARK, onError: 'skip' },

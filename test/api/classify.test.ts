@@ -20,9 +20,10 @@ async function classifyOne(body: object) {
 }
 
 describe('POST /classify', () => {
-  it('answers one text with classes, gates by layer and times', async () => {
+  it('answers one text with classes, decision, gates by layer and times', async () => {
     assert.deepEqual(await classify({ text: 'how rude' }), {
       model: { name: 'gated', version: '1.2.3' },
+      policy: { name: 'default', version: '1' },
       threshold: 0.5,
       results: [
         {
@@ -30,6 +31,9 @@ describe('POST /classify', () => {
           score: 0.9,
           offensive: 0.9,
           flagged: true,
+          decision: 'block',
+          reasons: [{ code: 'block_threshold', model: 'gated', value: 0.9, threshold: 0.9 }],
+          evasion: { kinds: {}, folded: false },
           probabilities: { NOT: 0.1, OFF: 0.9 },
           gates: {
             mean: 0.7,
