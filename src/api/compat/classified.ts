@@ -14,12 +14,14 @@ import { offensiveScore, roundScore } from '../../moderation/scores.ts';
 import { layerMeans } from '../classify-response.ts';
 import { abortSignal } from '../client-abort.ts';
 import { engineProblem } from '../engine-problem.ts';
+import { readTimeout } from '../request-timeout.ts';
 import type { CompatOptions } from './protocols.ts';
 
 export interface Asked {
   /** As `Engine.find` takes it; the default model if absent. */
   readonly model?: string | undefined;
   readonly texts: readonly string[];
+  /** What the protocol itself says; the header `X-Request-Timeout-Ms` if absent. */
   readonly timeoutMs?: number | undefined;
   /** How many of the texts, from the first on, are counted as such; the others are parts of them. All, if absent. */
   readonly counted?: number | undefined;
@@ -81,8 +83,9 @@ async function answer<Outcome extends TextOutcome>(
   ask: (question: ClassifyRequest) => Promise<Classification<Outcome>>,
 ): Promise<Classified<ScoredAs<Outcome>> | undefined> {
   request.outcome.texts = Math.min(asked.texts.length, counted);
+  const timeoutMs = asked.timeoutMs ?? readTimeout(request.headers);
   const signal = abortSignal(reply);
-  const found = await ask({ ...asked, signal }).catch((error: unknown) => {
+  const found = await ask({ ...asked, timeoutMs, signal }).catch((error: unknown) => {
     if (!signal.aborted) throw engineProblem(error, pointTo);
   });
   if (found === undefined) {

@@ -45,6 +45,7 @@ export const CLASSIFICATION_PROBLEMS = [
   'invalid_json',
   'invalid_utf8',
   'invalid_body',
+  'invalid_header',
   'no_texts',
   'too_many_texts',
   'text_too_long',

@@ -93,6 +93,14 @@ describe('text-embeddings-inference', () => {
     }
   });
 
+  it('passes on how long the client waits, as every route does', async () => {
+    const { ask, engine } = await foreignApp();
+    await ask('POST', '/predict', { inputs: 'a' }, { headers: { 'x-request-timeout-ms': '800' } });
+    assert.equal(engine.asked.at(-1)?.timeoutMs, 800);
+    const answer = await ask('POST', '/predict', { inputs: 'a' }, { headers: { 'x-request-timeout-ms': '-1' } });
+    assert.deepEqual(typeOf(answer), [400, 'Validation']);
+  });
+
   it('is healthy while requests should come', async () => {
     const { app, ask, engine, lifecycle } = await foreignApp();
     const healthy = await app.inject('/health');
