@@ -4,6 +4,8 @@ import { stat } from 'node:fs/promises';
 import { constants } from 'node:os';
 
 import { type Config, ConfigError, loadConfig } from '../config.ts';
+import { CalibrationError } from '../engine/calibration-file.ts';
+import { sizeConfig } from '../sized-config.ts';
 import { answerColumns } from './bulk/answer-columns.ts';
 import type { Classifier } from './bulk/classifier.ts';
 import { createEngineClassifier } from './bulk/engine-classifier.ts';
@@ -34,7 +36,7 @@ try {
 async function classifyTable(options: Options): Promise<void> {
   const format = formatOf(options.format, options.input);
   await requireInput(options);
-  const config = readConfig(options);
+  const config = await readConfig(options);
   const classifier = await createClassifier(options, config);
   const { model } = classifier;
   try {
@@ -67,13 +69,14 @@ async function classifyTable(options: Options): Promise<void> {
     const started = performance.now();
     try {
       const { maxTextChars } = config;
-      const { strict } = options;
+      const { strict, checkpointMs } = options;
       const whole = await run({
         table,
         classifier,
         output,
         answers,
         maxTextChars,
+        checkpointMs,
         strict,
         progress,
         stop: stop.signal,
@@ -107,16 +110,15 @@ async function requireInput({ input, output }: Options): Promise<void> {
     refuse('Input and output are the same file: name another output.');
 }
 
-function readConfig({ modelsDir, maxTextChars }: Options): Config {
+async function readConfig(options: Options): Promise<Config> {
   try {
     const config = loadConfig(process.env);
-    return {
-      ...config,
-      modelsDir: modelsDir ?? config.modelsDir,
-      maxTextChars: maxTextChars ?? config.maxTextChars,
-    };
+    const { modelsDir = config.modelsDir, maxTextChars = config.maxTextChars } = options;
+    const chosen = { ...config, modelsDir, maxTextChars };
+    return options.url === undefined ? (await sizeConfig(chosen, process.env)).config : chosen;
   } catch (error) {
     if (error instanceof ConfigError) return refuse(`These settings are wrong:\n${error.message}`);
+    if (error instanceof CalibrationError) return refuse(`CALIBRATION_FILE is wrong: ${error.message}.`);
     throw error;
   }
 }
@@ -125,7 +127,7 @@ async function createClassifier(options: Options, config: Config): Promise<Class
   const { url, model, policy, threshold, gates, concurrency } = options;
   const asked = { model, policy, threshold, gates };
   if (url === undefined) {
-    return createEngineClassifier(config, { ...asked, policiesDir: options.policiesDir ?? process.env.POLICIES_DIR });
+    return createEngineClassifier(config, { ...asked, policiesDir: options.policiesDir ?? config.policiesDir });
   }
   // Only who asks a service needs its client.
   const { createServiceClassifier } = await import('./bulk/service-classifier.ts');

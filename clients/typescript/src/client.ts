@@ -8,6 +8,7 @@ import { ServiceError } from './service-error.ts';
 export type ClassifyRequest = components['schemas']['ClassifyRequest'];
 export type ClassifyResponse = components['schemas']['ClassifyResponse'];
 export type Models = components['schemas']['Models'];
+export type Policies = components['schemas']['Policies'];
 type Result = ClassifyResponse['results'][number];
 /** A text's answer. */
 export type ClassifyResult = Exclude<Result, { error: unknown }>;
@@ -36,6 +37,7 @@ export interface DsLoraClient {
   classify(request: ClassifyRequest & { onError: 'item' }, options?: CallOptions): Promise<ClassifyResponse>;
   classify(request: ClassifyRequest & { onError?: 'request' }, options?: CallOptions): Promise<WholeResponse>;
   models(options?: CallOptions): Promise<Models>;
+  policies(options?: CallOptions): Promise<Policies>;
   /** Every route, typed: https://openapi-ts.dev/openapi-fetch */
   readonly http: Client<paths>;
 }
@@ -53,6 +55,9 @@ export function createClient({ baseUrl, apiKey, headers, retry, fetch }: ClientO
     },
     async models(options = {}) {
       return dataOf(await http.GET('/models', { ...options }));
+    },
+    async policies(options = {}) {
+      return dataOf(await http.GET('/policies', { ...options }));
     },
   };
 }

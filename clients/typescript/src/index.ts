@@ -7,6 +7,7 @@ export {
   createClient,
   type DsLoraClient,
   type Models,
+  type Policies,
   type WholeResponse,
 } from './client.ts';
 export type { components, operations, paths } from './openapi.ts';

@@ -1336,9 +1336,9 @@ export interface components {
         };
         /** @description A comment to score */
         "commentanalyzer.AnalyzeCommentRequest": {
-            comment?: components["schemas"]["commentanalyzer.TextEntry"];
+            comment: components["schemas"]["commentanalyzer.TextEntry"];
             /** @description By name of the attribute */
-            requestedAttributes?: {
+            requestedAttributes: {
                 [key: string]: components["schemas"]["commentanalyzer.AttributeParameters"];
             };
             /** @description Of the comment, ISO 639-1 or BCP 47 */
@@ -1372,9 +1372,9 @@ export interface components {
         };
         /** @description Scores that a comment should have had */
         "commentanalyzer.SuggestCommentScoreRequest": {
-            comment?: components["schemas"]["commentanalyzer.TextEntry"];
+            comment: components["schemas"]["commentanalyzer.TextEntry"];
             /** @description What the scores should have been, by name of the attribute */
-            attributeScores?: {
+            attributeScores: {
                 [key: string]: components["schemas"]["commentanalyzer.AttributeScores"];
             };
             /** @description Of the comment */
@@ -1666,7 +1666,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"] | components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                     "application/json": components["schemas"]["VllmError"];
                 };
             };
@@ -1676,8 +1676,8 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["VllmError"];
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["VllmError"];
                 };
             };
             /** @description `request_timeout`: The request took too long to arrive */
@@ -1686,7 +1686,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"] | components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description `policy_unfit`: The policy asks for what its model does not have */
@@ -1733,8 +1733,8 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["VllmError"];
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["VllmError"];
                 };
             };
             /** @description `headers_too_large`: The headers are larger than headers may be */
@@ -1743,7 +1743,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"] | components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description `internal_error`: The service made a mistake */
@@ -1752,7 +1752,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"] | components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                     "application/json": components["schemas"]["VllmError"];
                 };
             };
@@ -1762,8 +1762,8 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["VllmError"];
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["VllmError"];
                 };
             };
             /** @description `deadline_exceeded`: The request was not answered in time */
@@ -1772,8 +1772,8 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["VllmError"];
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["VllmError"];
                 };
             };
         };

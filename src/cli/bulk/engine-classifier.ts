@@ -4,8 +4,9 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { classifyResponse } from '../../api/classify-response.ts';
 import type { Config } from '../../config.ts';
 import { createEngine } from '../../engine/engine.ts';
+import { ReferencesError } from '../../engine/references.ts';
 import { type Engine, EngineError } from '../../engine/types.ts';
-import { detectLanguage } from '../../moderation/language.ts';
+import type { DetectLanguage } from '../../moderation/language.ts';
 import { createModerator } from '../../moderation/moderator.ts';
 import { createPolicies, PolicyError } from '../../moderation/policies.ts';
 import type { Policy } from '../../moderation/policy.ts';
@@ -25,26 +26,29 @@ export interface EngineClassifierOptions extends ClassifierOptions {
 
 /** @throws BulkError when there is no such model or policy */
 export async function createEngineClassifier(config: Config, options: EngineClassifierOptions): Promise<Classifier> {
-  const engine = await createEngine({ ...config, ...UNLIMITED }).catch(() =>
-    refuse(`--models-dir (${config.modelsDir}) cannot be read: name a folder that holds bundles.`),
+  const engine = await createEngine({ ...config, ...UNLIMITED, shadows: [] }).catch((error: unknown) =>
+    refuse(
+      error instanceof ReferencesError
+        ? `These settings name models that are not there: ${error.problems.join('; ')}`
+        : `--models-dir (${config.modelsDir}) cannot be read: name a folder that holds bundles.`,
+    ),
   );
   try {
-    return await classifierOf(engine, config.modelsDir, options);
+    return await classifierOf(engine, config, options);
   } catch (error) {
     await engine.close();
     throw error;
   }
 }
 
-async function classifierOf(engine: Engine, modelsDir: string, options: EngineClassifierOptions): Promise<Classifier> {
+async function classifierOf(engine: Engine, config: Config, options: EngineClassifierOptions): Promise<Classifier> {
   const policy = await findPolicy(engine, options);
   const reference = policy?.models?.[0]?.model ?? options.model;
-  const served = engine.find(reference) ?? refuse(unknownModel(engine, modelsDir, reference));
+  const served = engine.find(reference) ?? refuse(unknownModel(engine, config.modelsDir, reference));
   const { name, version, manifest } = served;
-  // Languages cost more than all the rest of moderation, and only policies look at them.
   const moderator = createModerator({
     engine,
-    ...(policy === undefined ? {} : { detectLanguage, policies: { list: () => [policy] } }),
+    ...(policy === undefined ? {} : { detectLanguage: await detectorOf(config), policies: { list: () => [policy] } }),
   });
   const model = policy?.models === undefined ? { model: `${name}@${version}` } : {};
   return {
@@ -75,6 +79,13 @@ async function whenAdmitted(moderator: Moderator, request: Parameters<Moderator[
       await wait(error.retryAfterMs ?? RETRY_MS, undefined, { signal });
     }
   }
+}
+
+/** Languages cost more than all the rest of moderation, and only policies look at them. */
+async function detectorOf({ languageDetection }: Config): Promise<DetectLanguage | undefined> {
+  if (languageDetection === 'off') return undefined;
+  const { detectLanguage } = await import('../../moderation/language.ts');
+  return detectLanguage;
 }
 
 async function findPolicy(

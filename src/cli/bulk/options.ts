@@ -29,6 +29,7 @@ const FLAGS = {
   url: { type: 'string', value: 'URL', doc: 'Ask this service; without it, models run in this process' },
   concurrency: { type: 'string', value: 'N', doc: 'Requests to the service at the same time (8)' },
   'max-text-chars': { type: 'string', value: 'N', doc: 'Longest text in code points (MAX_TEXT_CHARS, else 20000)' },
+  checkpoint: { type: 'string', value: 'SECONDS', doc: 'Between checkpoints: what a kill may cost (2)' },
   bad: { type: 'string', value: 'FILE', doc: 'Rows without an answer (OUTPUT.bad.jsonl)' },
   strict: { type: 'boolean', doc: 'A row without an answer ends the run' },
   overwrite: { type: 'boolean', doc: 'Replace an output that exists, and a run that cannot go on' },
@@ -50,6 +51,8 @@ export interface Options extends ClassifierOptions {
   readonly url: string | undefined;
   readonly concurrency: number;
   readonly maxTextChars: number | undefined;
+  /** Between checkpoints. */
+  readonly checkpointMs: number;
   readonly bad: string | undefined;
   readonly strict: boolean;
   readonly overwrite: boolean;
@@ -83,6 +86,7 @@ export function readOptions(args: readonly string[]): Options | undefined {
     url: values.url,
     concurrency: wholeNumber('concurrency', values.concurrency ?? '8'),
     maxTextChars: maxTextChars === undefined ? undefined : wholeNumber('max-text-chars', maxTextChars),
+    checkpointMs: 1000 * seconds('checkpoint', values.checkpoint ?? '2'),
     bad: values.bad,
     strict: values.strict ?? false,
     overwrite: values.overwrite ?? false,
@@ -108,6 +112,11 @@ function choice<T extends string>(name: string, value: string | undefined, choic
 function wholeNumber(name: string, value: string): number {
   if (/^[1-9]\d{0,8}$/.test(value)) return Number(value);
   return refuse(`--${name} must be a whole number from 1, got ${value}.`);
+}
+
+function seconds(name: string, value: string): number {
+  if (/^\d{1,6}(\.\d+)?$/.test(value)) return Number(value);
+  return refuse(`--${name} must be a number of seconds, got ${value}.`);
 }
 
 function readThreshold(value: string): Options['threshold'] {

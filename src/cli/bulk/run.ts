@@ -18,6 +18,8 @@ export interface RunOptions {
   readonly answers: readonly AnswerColumn[];
   /** Unicode code points of the longest text that is classified. */
   readonly maxTextChars: number;
+  /** Milliseconds between checkpoints: what a kill costs at most, and how often the disk is waited for. */
+  readonly checkpointMs: number;
   /** A row without an answer ends the run. */
   readonly strict: boolean;
   readonly progress: ProgressReport;
@@ -29,8 +31,6 @@ export interface RunOptions {
 const TEXTS_AHEAD = 4096;
 /** Chunks that are, however large. */
 const CHUNKS_AHEAD = 2;
-/** Milliseconds between checkpoints: what a kill costs at most, and how often the disk is waited for. */
-const CHECKPOINT_MS = 2_000;
 
 /** @returns whether the input was read to its end */
 export async function run(options: RunOptions): Promise<boolean> {
@@ -66,7 +66,7 @@ export async function run(options: RunOptions): Promise<boolean> {
       await write(next.chunk, await next.outcomes, options);
       options.progress.update(output.progress);
       if (stop.aborted) break;
-      if (performance.now() - checkpointed < CHECKPOINT_MS) continue;
+      if (performance.now() - checkpointed < options.checkpointMs) continue;
       await output.checkpoint();
       checkpointed = performance.now();
     }

@@ -15,7 +15,9 @@ export interface ServiceOptions extends ClassifierOptions {
 /** Milliseconds that a request may take, waiting behind others included. */
 const PATIENCE_MS = 600_000;
 /** A service that restarts is waited for; a run that was broken off can go on, so not for ever. */
-const RETRY = { attempts: 20, totalMs: PATIENCE_MS, longestWaitMs: 30_000 };
+const RETRY = { attempts: 30, totalMs: PATIENCE_MS, longestWaitMs: 30_000 };
+/** A wrong address is told soon. */
+const FIRST_CONTACT = { attempts: 3, totalMs: 10_000 };
 /**
  * What the service takes by default. Units of UTF-16: in JSON each may become six bytes, of 1 MiB that a body may have.
  */
@@ -28,14 +30,15 @@ export async function createServiceClassifier({
   ...options
 }: ServiceOptions): Promise<Classifier> {
   if (!URL.canParse(url)) refuse(`--url must be an address such as http://localhost:8080, got ${url}.`);
-  const client = createClient({
+  const connection = {
     baseUrl: url,
-    retry: RETRY,
     headers: { 'x-request-timeout-ms': `${PATIENCE_MS}` },
     ...(apiKey === undefined ? {} : { apiKey }),
-  });
-  const own = options.policy === undefined ? undefined : await modelOfPolicy(client, options.policy, options.model);
-  const model = await findModel(client, url, own ?? options.model);
+  };
+  const first = createClient({ ...connection, retry: FIRST_CONTACT });
+  const own = options.policy === undefined ? undefined : await modelOfPolicy(first, url, options.policy, options.model);
+  const model = await findModel(first, url, own ?? options.model);
+  const client = createClient({ ...connection, retry: RETRY });
   const limit = pLimit(concurrency);
   return {
     model,
@@ -62,11 +65,11 @@ export async function createServiceClassifier({
 /** @returns the first model that the policy names; undefined when it takes the request's */
 async function modelOfPolicy(
   client: DsLoraClient,
+  url: string,
   name: string,
   model: string | undefined,
 ): Promise<string | undefined> {
-  const { data } = await client.http.GET('/policies');
-  const policies = data?.policies ?? [];
+  const { policies } = await client.policies().catch(unreachable(url));
   const policy = policies.find((one) => one.name === name);
   if (policy === undefined) {
     return refuse(`The service has no policy ${name}. It has: ${policies.map((one) => one.name).join(', ')}.`);
@@ -77,21 +80,22 @@ async function modelOfPolicy(
 }
 
 async function findModel(client: DsLoraClient, url: string, wanted: string | undefined): Promise<Classifier['model']> {
-  const { models } = await client
-    .models({ signal: AbortSignal.timeout(30_000) })
-    .catch((error: unknown) =>
-      refuse(
-        error instanceof ServiceError
-          ? `The service at ${url} did not tell its models: ${inWords(error)}`
-          : `No service answers at ${url}: start it, or correct --url.`,
-      ),
-    );
-  const found = models.find(({ name, default: standard }) => (wanted === undefined ? standard : name === wanted));
+  const { models } = await client.models().catch(unreachable(url));
+  const found = models.find(({ name, version, default: standard }) =>
+    wanted === undefined ? standard : wanted === name || wanted === `${name}@${version}`,
+  );
   if (found !== undefined) return found;
   return refuse(
     `The service has no model ${wanted ?? 'at all'}. It has: ${models.map(({ name }) => name).join(', ')}.`,
   );
 }
+
+const unreachable = (url: string) => (error: unknown) =>
+  refuse(
+    error instanceof ServiceError
+      ? `The service at ${url} does not say what it serves: ${inWords(error)}`
+      : `No service answers at ${url}: start it, or correct --url.`,
+  );
 
 /** Rows of one output must not come from two models. */
 function changed(name: string): BulkError {
