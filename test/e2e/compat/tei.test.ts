@@ -23,6 +23,9 @@ describe('clients of text-embeddings-inference', () => {
       assert.deepEqual(best, ranked(native).slice(0, 1));
     }
     await assert.rejects(client.textClassification({ inputs: '' }), /Nothing is left/);
+    // It cannot read the flat list of that server, here as there.
+    const flat = new InferenceClient('a-token').endpoint(`${url}/predict`);
+    await assert.rejects(flat.textClassification({ inputs: 'hello there' }), /malformed response/);
   });
 
   it('huggingface_hub reads every class', { skip: MISSING_PYTHON }, async (t) => {
