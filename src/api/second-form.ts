@@ -24,7 +24,7 @@ export interface SecondForm {
   matches(body: unknown): boolean;
   /** When this form is understood; a sentence for the OpenAPI document. */
   readonly description: string;
-  /** Both have an `$id`. */
+  /** Has an `$id`, as have `schemas`, which `responses` refer to. */
   readonly request: TSchema;
   readonly schemas: readonly TSchema[];
   readonly responses: Readonly<Record<string, Response>>;

@@ -64,6 +64,12 @@ function describe(
   };
 }
 
+/** Of its own, of SageMaker. */
+const HEALTH_PATHS = [
+  ['/health', 'teiHealth'],
+  ['/ping', 'teiPing'],
+] as const;
+
 export const infoRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, options) => {
   const { engine, lifecycle, config, version } = options;
 
@@ -87,12 +93,12 @@ export const infoRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, 
     },
   );
 
-  for (const path of ['/health', '/ping']) {
+  for (const [path, operationId] of HEALTH_PATHS) {
     app.get(
       path,
       {
         schema: {
-          operationId: `tei${path[1]?.toUpperCase() + path.slice(2)}`,
+          operationId,
           tags: ['text-embeddings-inference'],
           summary: 'Whether the process should get requests',
           response: {

@@ -10,6 +10,13 @@ import type { CompatOptions } from '../protocols.ts';
 import { Predictions, predictions } from './predictions.ts';
 import { TeiErrorSchema, teiError } from './tei-error.ts';
 
+/** Of its own, of the Inference API, of SageMaker. */
+const PATHS = [
+  ['/predict', 'teiPredict'],
+  ['/', 'teiRoot'],
+  ['/invocations', 'teiInvocations'],
+] as const;
+
 const INPUTS = '`inputs` must be a text, or a batch of texts as [["first"], ["second"]].';
 const EXPECTED = {
   inputs: INPUTS,
@@ -52,12 +59,12 @@ export const predictRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (ap
   const schema = requestSchema(options.config);
   app.addSchema(schema);
 
-  for (const path of ['/predict', '/', '/invocations']) {
+  for (const [path, operationId] of PATHS) {
     app.post(
       path,
       {
         schema: {
-          operationId: `tei${path === '/' ? 'Root' : path[1]?.toUpperCase() + path.slice(2)}`,
+          operationId,
           tags: ['text-embeddings-inference'],
           summary: 'Classify as text-embeddings-inference does',
           body: refer(schema),
