@@ -63,7 +63,13 @@ describe('a disguise', () => {
   it('is found behind another one', () => {
     const { folded, kinds } = findDisguises('h\u200b 3 l l о о о');
     assert.equal(folded, 'hello');
-    assert.deepEqual(Object.keys(kinds).sort(), ['confusables', 'leetspeak', 'repeated-letters', 'spaced-letters']);
+    assert.deepEqual(Object.keys(kinds).sort(), [
+      'confusables',
+      'invisible',
+      'leetspeak',
+      'repeated-letters',
+      'spaced-letters',
+    ]);
   });
 
   for (const text of HARMLESS) {
