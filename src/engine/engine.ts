@@ -4,15 +4,19 @@
  * This process only keeps the books. Texts go to a tokenizer process, come back as ids, are cut into windows, wait in
  * the scheduler over all requests together, and run on whichever inference process is free.
  */
+import { createAdmission } from './admission.ts';
+import { createAnswers, type Item, nameOf } from './answers.ts';
 import { usableCpus } from './cpus.ts';
 import { createInferencePool } from './inference-pool.ts';
 import { createModels, type Model, type Models } from './models.ts';
+import { createPace } from './pace.ts';
+import { createQuarantine } from './quarantine.ts';
 import type { ShadowRule } from './references.ts';
-import { createRequests, type Item } from './requests.ts';
+import { createRequests } from './requests.ts';
 import { createScheduler } from './scheduler.ts';
 import { createShadows } from './shadow.ts';
 import type { ChildWatch } from './supervisor.ts';
-import { createTokenizers } from './tokenizers.ts';
+import { createTokenizers, type Tokenizers } from './tokenizers.ts';
 import type { ProviderOption } from './trial.ts';
 import {
   type Classification,
@@ -49,12 +53,21 @@ export interface EngineOptions {
   readonly batchTokens?: number | undefined;
   /** [BATCH_WINDOWS] Windows of one batch. Default 64. */
   readonly batchWindows?: number | undefined;
-  /** [QUEUE_WINDOWS] Windows, and texts not yet tokenised, that may wait; beyond it requests are `overloaded`. Default 2048. */
+  /**
+   * [QUEUE_WAIT_MS] Milliseconds that an interactive request may have to wait as things stand; beyond it is
+   * `overloaded`. Default 1000.
+   */
+  readonly queueWaitMs?: number | undefined;
+  /** [QUEUE_WINDOWS] Windows, and texts not yet tokenised, that may wait. Default 2048. */
   readonly queueWindows?: number | undefined;
   /** [QUEUE_TOKENS] Tokens that may wait. Default 65536. */
   readonly queueTokens?: number | undefined;
   /** [QUEUE_CHARACTERS] UTF-16 units that may wait for a tokenizer. Default 2,000,000. */
   readonly queueCharacters?: number | undefined;
+  /** [ANSWER_TIMEOUT_MS] Milliseconds that a request may take which does not say so itself. Default 10000. */
+  readonly answerTimeoutMs?: number | undefined;
+  /** [CACHE_BYTES] Of answers that are kept for texts that come again, about; 0, the default, keeps none. */
+  readonly cacheBytes?: number | undefined;
   /** [WORKER_TIMEOUT_MS] A child process that has not answered one batch after so many milliseconds is replaced. Default 30000. */
   readonly workerTimeoutMs?: number | undefined;
   /** [LOAD_TIMEOUT_MS] The same for loading a model. Default 120000. */
@@ -74,7 +87,6 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const workers = options.workers ?? cpus;
   const threads = options.threads ?? Math.max(1, Math.floor(cpus / workers));
   const batchTokens = options.batchTokens ?? 192;
-  const queueWindows = options.queueWindows ?? 2048;
   const timeoutMs = options.workerTimeoutMs ?? 30_000;
   const loadTimeoutMs = options.loadTimeoutMs ?? 120_000;
   const observer = options.observer ?? {};
@@ -83,33 +95,62 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     started: (event) => observer.workerStarted?.(event),
     exited: (event) => observer.workerExited?.(event),
   };
+  const pace = createPace();
   const scheduler = createScheduler<Item>({
     batchTokens,
     batchWindows: options.batchWindows ?? 64,
-    queueWindows,
-    queueTokens: options.queueTokens ?? 65_536,
+    msPerToken: pace.msPerToken,
   });
-  const tokenizers = createTokenizers({ timeoutMs, loadTimeoutMs, watch });
-  const requests = createRequests({
-    scheduler,
-    tokenizers,
-    queueWindows,
-    queueCharacters: options.queueCharacters ?? 2_000_000,
-    observer,
-    offered: () => pool.wake(),
-  });
+  const quarantine = createQuarantine();
+  const quarantined = (model: string, sha256: string) => observer.quarantined?.({ model: nameOf(model), sha256 });
+  const tokenizers = createTokenizers({ timeoutMs, loadTimeoutMs, watch, quarantine, quarantined });
+  const cacheBytes = options.cacheBytes ?? 0;
+  const answers = createAnswers({ scheduler, quarantine, quarantined, pace, cacheBytes, observer });
   const pool = createInferencePool<Item>({
     workers,
     timeoutMs,
     loadTimeoutMs,
     scheduler,
-    events: requests.events,
+    events: {
+      ...answers.events,
+      taken(batch) {
+        answers.events.taken(batch);
+        tellDepth();
+      },
+    },
     unloadable(model, reason) {
       const [name = '', rest = ''] = model.split('@');
       const [version = ''] = rest.split('#');
       observer.unloadable?.({ name, version, reason });
     },
     watch,
+  });
+  function tellDepth(): void {
+    const bulk = scheduler.waiting('bulk');
+    observer.depth?.(scheduler.windows, { interactive: scheduler.windows - bulk, bulk });
+  }
+  const admission = createAdmission({
+    scheduler,
+    untokenized: tokenizers.untokenized,
+    msPerToken: pace.msPerToken,
+    workers: () => pool.size,
+    batchTokens,
+    queueWaitMs: options.queueWaitMs ?? 1_000,
+    queueWindows: options.queueWindows ?? 2048,
+    queueTokens: options.queueTokens ?? 65_536,
+    queueCharacters: options.queueCharacters ?? 2_000_000,
+  });
+  const requests = createRequests({
+    admission,
+    tokenizers,
+    answers,
+    answerTimeoutMs: options.answerTimeoutMs ?? 10_000,
+    batchTokens,
+    observer,
+    changed() {
+      pool.wake();
+      tellDepth();
+    },
   });
   const endProcesses = () => Promise.all([tokenizers.close(), pool.close()]);
 
@@ -130,14 +171,14 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     await endProcesses();
     throw error;
   }
-  const classifyWith = (model: Model, request: ClassifyRequest) =>
-    models.use(model, () => requests.classifyEach(model, request));
+  const classifyWith = (model: Model, request: ClassifyRequest, each: boolean) =>
+    models.use(model, () => requests.classify(model, request, each));
   const shadows = createShadows({
     rules: options.shadows ?? [],
     find: models.find,
-    waiting: () => scheduler.windows + tokenizers.texts,
+    waiting: () => scheduler.windows + untokenizedTexts(tokenizers),
     limit: workers,
-    classify: classifyWith,
+    classify: (model, request) => classifyWith(model, request, true),
     observer,
   });
 
@@ -145,14 +186,13 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   let inHand = 0;
   let emptied: (() => void) | undefined;
 
-  async function classifyEach(request: ClassifyRequest): Promise<Classification<TextOutcome>> {
+  async function classify(request: ClassifyRequest, each: boolean): Promise<Classification<TextOutcome>> {
     if (closing !== undefined) throw new EngineError('shutting_down', 'The service is shutting down');
     const model = models.find(request.model);
     if (model === undefined) throw unknownModel(request.model, models.list());
-    request.signal?.throwIfAborted();
     inHand++;
     try {
-      const classification = await classifyWith(model, request);
+      const classification = await classifyWith(model, request, each);
       shadows.follow(model, request.texts, classification.results);
       return classification;
     } finally {
@@ -172,9 +212,9 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     load: models.load,
     unload: models.unload,
     ready: () => closing === undefined && models.list().length > 0 && tokenizers.running && pool.running,
-    classifyEach,
+    classifyEach: (request) => classify(request, true),
     async classify(request) {
-      return allOrNothing(await classifyEach(request));
+      return allOrNothing(await classify(request, false));
     },
     close() {
       closing ??= (async () => {
@@ -189,6 +229,9 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     },
   };
 }
+
+const untokenizedTexts = ({ untokenized }: Tokenizers) =>
+  untokenized('short').texts + untokenized('long').texts + untokenized('bulk').texts;
 
 /** @throws EngineError of the first text that has no answer */
 function allOrNothing({ results, ...rest }: Classification<TextOutcome>): Classification {

@@ -4,7 +4,7 @@
  * Windows of a batch whose process died or hung are given back to the scheduler once and run alone; one that fails a
  * second time is reported as failed. Each window is reported exactly once.
  */
-import type { GraphChoice, LoadGraph, Ran } from './protocol.ts';
+import type { GraphChoice, LoadGraph, Ran, Run } from './protocol.ts';
 import type { Batch, Scheduler, Window } from './scheduler.ts';
 import { ChildError, type ChildWatch, type SupervisedChild, superviseChild } from './supervisor.ts';
 
@@ -17,11 +17,16 @@ export interface WindowOutput {
 export interface PoolEvents<T> {
   ran(window: Window<T>, output: WindowOutput, seconds: number): void;
   failed(window: Window<T>): void;
+  /** It could not be answered in time any more, and was not run. */
+  late(window: Window<T>): void;
+  /** The process that held these windows died or hung; any of them may be the cause. */
+  lost(windows: readonly Window<T>[]): void;
   /** False when nobody waits for the window any more: it is not run again. */
   wanted(window: Window<T>): boolean;
   /** A batch begins to run. */
   taken(batch: Batch<T>): void;
-  finished(batch: Batch<T>, ran: Ran): void;
+  /** @param ms from when the batch was sent to its process */
+  finished(batch: Batch<T>, ran: Ran, ms: number): void;
 }
 
 /** One process while a bundle is tried out on it. */
@@ -44,7 +49,11 @@ export interface InferencePool {
   trial<R>(work: (worker: TrialWorker) => Promise<R>): Promise<R>;
   /** Starts a process to try bundles on while the others serve. */
   spare(): SpareWorker;
-  /** Every process loads the graph and keeps it, over replacements too; resolves when those that run have it, warm. */
+  /**
+   * Every process loads the graph and keeps it, over replacements too; resolves when those that run have it, warm.
+   *
+   * @throws ChildError when one of them cannot load it; then none keeps it
+   */
   serve(spec: LoadGraph): Promise<void>;
   /**
    * Replaces the processes one after the other by new ones that have loaded exactly these graphs, and are warm. There
@@ -59,6 +68,8 @@ export interface InferencePool {
   wake(): void;
   /** True while a process runs that has loaded what is served. */
   readonly running: boolean;
+  /** Processes that take batches now. */
+  readonly size: number;
   close(): Promise<void>;
 }
 
@@ -158,12 +169,17 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
   const isFree = (worker: Worker) => worker.prepared && !worker.busy;
 
   function wake(): void {
+    if (scheduler.windows === 0) return;
+    const now = performance.now();
+    for (const window of scheduler.expire(now)) events.late(window);
     let idle = workers.filter(isFree).length;
+    let busy = workers.filter((worker) => worker.busy).length;
     for (const worker of workers) {
       if (!isFree(worker)) continue;
-      const batch = scheduler.take(performance.now(), idle, (model) => worker.loaded.has(model));
+      const batch = scheduler.take(now, { idle, busy }, (model) => worker.loaded.has(model));
       if (batch === undefined) continue;
       idle--;
+      busy++;
       worker.work = run(worker, batch);
     }
     if (workers.every(({ prepared }) => prepared)) failOrphans();
@@ -172,11 +188,7 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
   /** What waits for a model that no process could load would wait for ever. */
   function failOrphans(): void {
     const orphaned = (model: string) => !workers.some(({ loaded }) => loaded.has(model));
-    for (;;) {
-      const batch = scheduler.take(performance.now(), 1, orphaned);
-      if (batch === undefined) return;
-      for (const window of batch.windows) events.failed(window);
-    }
+    for (const window of scheduler.drain(orphaned)) events.failed(window);
   }
 
   /** A process that has loaded all of `specs`, warm. @throws ChildError */
@@ -223,27 +235,37 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
     for (const { rows, longest } of WARM_UP_SHAPES) {
       if (performance.now() > until) return;
       const tokens = Math.min(longest, maxTokens);
-      const item = { ids: new Int32Array(tokens).fill(padId) };
-      const items = Array.from({ length: rows }, () => ({ model, tokens, item }));
-      await worker.child.call(runRequest(model, items), loadTimeoutMs);
+      const ids = new Int32Array(tokens).fill(padId);
+      await worker.child
+        .call(runRequest(model, new Array(rows).fill(ids)), loadTimeoutMs)
+        .catch((error: ChildError) => {
+          // Padding alone is no text that the graph must be able to read.
+          if (error.kind !== 'refused') throw error;
+        });
     }
   }
 
   async function run(worker: Worker, batch: Batch<T>): Promise<void> {
     worker.busy = true;
+    const sent = performance.now();
+    const ids = batch.windows.map(({ item }) => item.ids);
+    const answering = worker.child.call(runRequest(batch.model, ids), timeoutMs);
+    // While the process works.
     events.taken(batch);
     try {
-      const ran = await worker.child.call(runRequest(batch.model, batch.windows), timeoutMs);
-      const outputs = rowsOf(ran, batch.windows.length);
-      const tokens = batch.windows.reduce((sum, window) => sum + window.tokens, 0);
+      const ran = await answering;
+      const ms = performance.now() - sent;
       // The next batch first: the process should not wait for the answers to be put together.
       worker.busy = false;
       wake();
-      events.finished(batch, ran);
+      events.finished(batch, ran, ms);
+      const outputs = rowsOf(ran, batch.windows.length);
+      const tokens = batch.windows.reduce((sum, window) => sum + window.tokens, 0);
       batch.windows.forEach((window, row) => {
         events.ran(window, outputs[row] as WindowOutput, (ran.seconds * window.tokens) / tokens);
       });
-    } catch {
+    } catch (error) {
+      if (error instanceof ChildError && error.kind === 'lost') events.lost(batch.windows);
       const again = batch.windows.filter((window) => !lostOnce.has(window) && events.wanted(window));
       for (const window of again) lostOnce.add(window);
       scheduler.giveBack(again, performance.now());
@@ -278,13 +300,19 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
     },
     async serve(spec) {
       served = [...served, spec];
-      await Promise.allSettled(
+      const loaded = await Promise.allSettled(
         workers.map(async (worker) => {
           await loadOn(worker, spec);
           await warm(worker, spec);
         }),
       );
       wake();
+      // A process that died loads it when it comes back.
+      const refusal = loaded.find((part) => part.status === 'rejected' && part.reason.kind === 'refused');
+      if (refusal?.status !== 'rejected') return;
+      served = served.filter((own) => own !== spec);
+      await Promise.allSettled(workers.map((worker) => unloadOn(worker, spec.model)));
+      throw refusal.reason;
     },
     async renew(specs) {
       const before = served;
@@ -308,6 +336,9 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
       await Promise.allSettled(workers.map((worker) => unloadOthers(worker, served)));
     },
     wake,
+    get size() {
+      return workers.filter(({ prepared }) => prepared).length;
+    },
     get running() {
       return workers.some((worker) => worker.prepared && worker.loaded.size > 0);
     },
@@ -326,8 +357,7 @@ function trialWorker(worker: Worker, timeoutMs: number, loadTimeoutMs: number): 
       return spec.choices[choice] as GraphChoice;
     },
     async run(model, windows) {
-      const items = windows.map((ids) => ({ model, tokens: ids.length, item: { ids } }));
-      return rowsOf(await worker.child.call(runRequest(model, items), timeoutMs), windows.length);
+      return rowsOf(await worker.child.call(runRequest(model, windows), timeoutMs), windows.length);
     },
     async unload(model) {
       worker.loaded.delete(model);
@@ -336,22 +366,29 @@ function trialWorker(worker: Worker, timeoutMs: number, loadTimeoutMs: number): 
   };
 }
 
-function runRequest<T extends { readonly ids: Int32Array }>(model: string, windows: readonly Window<T>[]) {
-  const lengths = Int32Array.from(windows, (window) => window.tokens);
-  const ids = new Int32Array(windows.reduce((sum, window) => sum + window.tokens, 0));
+function runRequest(model: string, windows: readonly Int32Array[]): Run {
+  const lengths = Int32Array.from(windows, (ids) => ids.length);
+  const ids = new Int32Array(lengths.reduce((sum, length) => sum + length, 0));
   let offset = 0;
-  for (const { item } of windows) {
-    ids.set(item.ids, offset);
-    offset += item.ids.length;
+  for (const own of windows) {
+    ids.set(own, offset);
+    offset += own.length;
   }
-  return { type: 'run', model, lengths, ids } as const;
+  return { type: 'run', model, lengths, ids };
 }
 
 function rowsOf(ran: Ran, rows: number): WindowOutput[] {
   const labels = ran.probabilities.length / rows;
   const gates = ran.gates.length / rows;
   return Array.from({ length: rows }, (_, row) => ({
-    probabilities: Array.from(ran.probabilities.subarray(row * labels, (row + 1) * labels)),
-    gates: Array.from(ran.gates.subarray(row * gates, (row + 1) * gates)),
+    probabilities: rowOf(ran.probabilities, row, labels),
+    gates: rowOf(ran.gates, row, gates),
   }));
+}
+
+/** A plain loop: one a text, and iterating over typed arrays takes several times as long. */
+function rowOf(values: Float32Array, row: number, columns: number): number[] {
+  const own = new Array<number>(columns);
+  for (let column = 0; column < columns; column++) own[column] = values[row * columns + column] as number;
+  return own;
 }

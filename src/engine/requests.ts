@@ -1,200 +1,202 @@
 /**
- * One request's way: texts -> ids -> windows -> the scheduler -> outputs -> an outcome for each text.
+ * One request's way: admission -> tokenizer -> answers -> an outcome for each text.
  *
- * Each text stands for itself until the end; what fails takes no neighbour with it.
+ * Nothing is inferred before every text is tokenised, so that a request that fails for a bad text costs no inference.
+ * Whatever ends a request early (its deadline, its client, its first error) frees its places everywhere at once.
  */
-import { combineWindows } from './combine.ts';
-import type { PoolEvents } from './inference-pool.ts';
+import type { Admission } from './admission.ts';
+import type { Answered, Answers, Unanswered } from './answers.ts';
 import type { Model } from './models.ts';
-import type { Scheduler, Window } from './scheduler.ts';
-import { ChildError } from './supervisor.ts';
-import type { TokenizedText, Tokenizers } from './tokenizers.ts';
+import type { Tokenization, Tokenizers } from './tokenizers.ts';
 import { textTokens } from './trial.ts';
 import {
   type Classification,
   type ClassifyRequest,
   EngineError,
+  type EngineErrorCode,
   type EngineObserver,
   type TextOutcome,
-  type WindowResult,
 } from './types.ts';
-import { cutWindows } from './windows.ts';
 
 export interface Requests {
-  /** @throws EngineError that concerns the whole request, or the signal's reason */
-  classifyEach(model: Model, request: ClassifyRequest): Promise<Classification<TextOutcome>>;
-  /** What the inference pool is to tell. */
-  readonly events: PoolEvents<Item>;
+  /**
+   * @param each whether texts fail alone; otherwise the first one that is known to fail rejects the request
+   * @throws EngineError, or the signal's reason
+   */
+  classify(model: Model, request: ClassifyRequest, each: boolean): Promise<Classification<TextOutcome>>;
 }
 
-/** One window on its way. */
-export interface Item {
-  readonly ids: Int32Array;
-  readonly job: Job;
-  readonly text: number;
-  readonly window: number;
-}
+/** What clients are told of a text without an answer. */
+const MESSAGES = {
+  invalid_unicode: 'The text holds a lone surrogate, which is no Unicode character: send well-formed Unicode',
+  empty_after_normalization: 'Nothing is left of the text after normalisation: send a text with words',
+  inference_failed: 'The process that held the text failed twice; try again, and report it if it goes on failing',
+  quarantined: 'The text has ended processes before and is not run again for some minutes',
+  deadline_exceeded: 'The text could not be answered in the time that the request allows',
+} as const satisfies Partial<Record<EngineErrorCode, string>>;
 
-/** One request whose windows wait or run. */
-interface Job {
-  readonly windows: Window<Item>[];
-  /** One for each text: its windows' outputs so far, or why it has none. */
-  readonly outputs: (WindowResult[] | EngineError)[];
-  pending: number;
-  settled: boolean;
-  queueSeconds: number;
-  inferenceSeconds: number;
-  resolve(): void;
-  reject(error: unknown): void;
-}
+type Failure = keyof typeof MESSAGES;
+
+const failed = (code: Failure, index: number) => new EngineError(code, MESSAGES[code], { index });
 
 export function createRequests(options: {
-  readonly scheduler: Scheduler<Item>;
+  readonly admission: Admission;
   readonly tokenizers: Tokenizers;
-  readonly queueWindows: number;
-  readonly queueCharacters: number;
+  readonly answers: Answers;
+  /** Milliseconds a request may take that does not say so itself. */
+  readonly answerTimeoutMs: number;
+  /** Tokens of one batch: a text of more is a long one. */
+  readonly batchTokens: number;
   readonly observer: Partial<EngineObserver>;
-  /** Called when windows were offered to the scheduler. */
-  readonly offered: () => void;
+  /** Called when work was offered to the scheduler, or taken from it. */
+  readonly changed: () => void;
 }): Requests {
-  const { scheduler, tokenizers, queueWindows, queueCharacters, observer } = options;
+  const { admission, tokenizers, answers, batchTokens, observer, changed } = options;
 
-  function settle(job: Job, windows: number): void {
-    job.pending -= windows;
-    if (job.pending === 0) job.resolve();
+  /** @throws EngineError `overloaded` */
+  function admit(model: Model, request: ClassifyRequest): void {
+    const { texts, priority = 'interactive', timeoutMs = options.answerTimeoutMs } = request;
+    let characters = 0;
+    let longest = 0;
+    for (const { length } of texts) {
+      characters += length;
+      longest = Math.max(longest, length);
+    }
+    const queue = admission.queueOf(model.key, longest, priority === 'bulk');
+    const refused = admission.refuse({ model: model.key, queue, texts: texts.length, characters, timeoutMs });
+    if (refused === undefined) return;
+    const { reason, retryAfterMs } = refused;
+    observer.refused?.({ model: model.served.name, priority, reason });
+    throw new EngineError('overloaded', 'More texts are waiting than the service admits: try again shortly', {
+      retryAfterMs,
+    });
   }
 
-  const events: PoolEvents<Item> = {
-    taken(batch) {
-      batch.windows.forEach(({ item }, i) => {
-        const seconds = (batch.waitedMs[i] as number) / 1000;
-        item.job.queueSeconds = Math.max(item.job.queueSeconds, seconds);
-        observer.queued?.({ model: nameOf(batch.model), seconds });
-      });
-      observer.depth?.(scheduler.windows);
-    },
-    finished(batch, { seconds }) {
-      const tokens = batch.windows.reduce((sum, window) => sum + window.tokens, 0);
-      const paddedTokens = batch.longest * batch.windows.length;
-      observer.batch?.({ model: nameOf(batch.model), windows: batch.windows.length, tokens, paddedTokens, seconds });
-    },
-    ran({ item, tokens }, output, seconds) {
-      const { job } = item;
-      const outputs = job.outputs[item.text];
-      job.inferenceSeconds += seconds;
-      if (Array.isArray(outputs)) outputs[item.window] = { tokens, ...output };
-      settle(job, 1);
-    },
-    wanted: ({ item }) => !item.job.settled && Array.isArray(item.job.outputs[item.text]),
-    failed({ item }) {
-      const { job, text } = item;
-      const message = 'The model process failed twice on this text; try again, and report it if it goes on failing';
-      job.outputs[text] = new EngineError('inference_failed', message, { index: text });
-      settle(job, 1);
-    },
-  };
+  function run(
+    model: Model,
+    { texts, signal, priority = 'interactive', timeoutMs = options.answerTimeoutMs }: ClassifyRequest,
+    each: boolean,
+  ): Promise<Classification<TextOutcome>> {
+    const { promise, resolve, reject } = Promise.withResolvers<Classification<TextOutcome>>();
+    const started = performance.now();
+    const deadline = started + timeoutMs;
+    const timer = setTimeout(expire, timeoutMs);
+    const abort = () => end(() => reject(signal?.reason));
+    signal?.addEventListener('abort', abort);
 
-  async function runWindows(model: Model, texts: readonly TokenizedText[], signal?: AbortSignal): Promise<Job> {
-    signal?.throwIfAborted();
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const job: Job = {
-      windows: [],
-      outputs: [],
-      pending: 0,
-      settled: false,
-      queueSeconds: 0,
-      inferenceSeconds: 0,
-      resolve() {
-        job.settled = true;
-        resolve();
-      },
-      reject(error) {
-        if (job.settled) return;
-        job.settled = true;
-        scheduler.remove(job.windows);
-        observer.depth?.(scheduler.windows);
-        reject(error);
-      },
-    };
-    texts.forEach((own, text) => {
-      if ('error' in own) {
-        job.outputs.push(refusedText(own.error, text));
+    const outcomes = new Array<TextOutcome | undefined>(texts.length);
+    const tokenized = new Array<Int32Array | undefined>(texts.length);
+    const leaves: (() => void)[] = [];
+    let untokenized = texts.length;
+    let unanswered = texts.length;
+    let ended = false;
+    const timing = { queueMs: 0, tokenizeMs: 0, inferenceMs: 0 };
+    let tokenizerWaitMs = 0;
+
+    function end(tell: () => void): void {
+      if (ended) return;
+      ended = true;
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', abort);
+      if (unanswered > 0) {
+        for (const leave of leaves) leave();
+        changed();
+      }
+      tell();
+    }
+
+    function expire(): void {
+      observer.late?.({ model: model.served.name, texts: unanswered });
+      for (const index of texts.keys()) outcomes[index] ??= failed('deadline_exceeded', index);
+      if (each) finish();
+      else end(() => reject(outcomes.find((outcome) => outcome instanceof EngineError)));
+    }
+
+    function finish(): void {
+      end(() =>
+        resolve({
+          model: model.served,
+          results: outcomes as TextOutcome[],
+          timing: { ...timing, queueMs: timing.queueMs + tokenizerWaitMs },
+        }),
+      );
+    }
+
+    function settle(index: number, outcome: TextOutcome): void {
+      if (ended) return;
+      outcomes[index] = outcome;
+      unanswered--;
+      // Errors of texts are known when all are tokenised, and then the first decides; later ones decide as they come.
+      if (outcome instanceof EngineError && !each && untokenized === 0) end(() => reject(outcome));
+      else if (unanswered === 0 && untokenized === 0) finish();
+    }
+
+    function failure(index: number, code: Failure): EngineError {
+      if (code === 'quarantined') observer.refused?.({ model: model.served.name, priority, reason: code });
+      return failed(code, index);
+    }
+
+    function onTokenized(index: number, outcome: Tokenization, seconds: number): void {
+      if (ended) return;
+      timing.tokenizeMs += seconds * 1000;
+      untokenized--;
+      if ('error' in outcome) {
+        const code = outcome.error === 'failed' ? 'inference_failed' : outcome.error;
+        outcomes[index] = failure(index, code);
+        unanswered--;
+      } else tokenized[index] = outcome.ids;
+      if (untokenized === 0) begin();
+    }
+
+    function begin(): void {
+      // Texts of both lanes are worked on at the same time, so the work can be more than the time that passed.
+      tokenizerWaitMs = Math.max(0, performance.now() - started - timing.tokenizeMs);
+      const fault = each ? undefined : outcomes.find((outcome) => outcome instanceof EngineError);
+      if (fault !== undefined) {
+        end(() => reject(fault));
         return;
       }
-      const cut = cutWindows(own.ids, model.served.manifest.input);
-      job.outputs.push(new Array<WindowResult>(cut.length));
-      cut.forEach((ids, window) => {
-        job.windows.push({ model: model.key, tokens: ids.length, item: { ids, job, text, window } });
-      });
-    });
-    job.pending = job.windows.length;
-    if (job.pending === 0) return job;
-    if (!scheduler.offer(job.windows, performance.now())) throw overloaded();
-
-    const abort = () => job.reject(signal?.reason);
-    signal?.addEventListener('abort', abort);
-    observer.depth?.(scheduler.windows);
-    options.offered();
-    try {
-      await promise;
-      return job;
-    } finally {
-      signal?.removeEventListener('abort', abort);
+      let tokens = 0;
+      let characters = 0;
+      for (const [index, ids] of tokenized.entries()) {
+        if (ids === undefined) continue;
+        // What was known at once may have ended the request.
+        if (ended) return;
+        const own = textTokens(ids, model.served.manifest);
+        const queue = priority === 'bulk' ? 'bulk' : own > batchTokens ? 'long' : 'short';
+        leaves.push(answers.ask(model, ids, { queue, deadline, before: tokens }, (got) => onAnswer(index, got)));
+        tokens += own;
+        characters += (texts[index] as string).length;
+      }
+      const { name } = model.served;
+      observer.tokenized?.({ model: name, texts: texts.length, tokens, seconds: timing.tokenizeMs / 1000 });
+      if (characters > 0) admission.tokenized(model.key, characters, tokens);
+      if (unanswered === 0) finish();
+      else changed();
     }
+
+    function onAnswer(index: number, got: Answered | Unanswered): void {
+      if (ended) return;
+      if ('failure' in got) {
+        if (got.failure === 'deadline_exceeded') observer.late?.({ model: model.served.name, texts: 1 });
+        settle(index, failure(index, got.failure));
+        return;
+      }
+      timing.queueMs = Math.max(timing.queueMs, got.waitedMs);
+      timing.inferenceMs += got.inferenceMs;
+      settle(index, got.result);
+    }
+
+    if (texts.length === 0) finish();
+    else leaves.push(tokenizers.submit(model.key, texts, priority === 'bulk' ? 'bulk' : 'short', onTokenized));
+    return promise;
   }
 
   return {
-    events,
-    async classifyEach(model, { texts, signal }) {
-      const { manifest } = model.served;
-      const waiting = scheduler.windows + tokenizers.texts;
-      if (waiting > 0 && waiting + texts.length > queueWindows) throw overloaded();
-      if (tokenizers.characters > queueCharacters) throw overloaded();
-
-      const asked = performance.now();
-      const { texts: tokenized, seconds } = await tokenizers
-        .tokenize(model.key, texts, signal)
-        .catch((error: unknown) => {
-          throw error instanceof ChildError ? tokenizerFailed() : error;
-        });
-      // Texts of both lanes are worked on at the same time, so the work can be more than the time that passed.
-      const tokenizerWaitMs = Math.max(0, performance.now() - asked - seconds * 1000);
-      const lengths = tokenized.map((text) => ('error' in text ? 0 : textTokens(text.ids, manifest)));
-      const tokens = lengths.reduce((a, b) => a + b, 0);
-      observer.tokenized?.({ model: model.served.name, texts: texts.length, tokens, seconds });
-
-      const job = await runWindows(model, tokenized, signal);
-      return {
-        model: model.served,
-        results: job.outputs.map(
-          (windows, i): TextOutcome =>
-            Array.isArray(windows) ? combineWindows(windows, model.positive, lengths[i] as number) : windows,
-        ),
-        timing: {
-          queueMs: tokenizerWaitMs + job.queueSeconds * 1000,
-          tokenizeMs: seconds * 1000,
-          inferenceMs: job.inferenceSeconds * 1000,
-        },
-      };
+    async classify(model, request, each) {
+      request.signal?.throwIfAborted();
+      admit(model, request);
+      return run(model, request, each);
     },
   };
-}
-
-/** `name@version` -> name */
-const nameOf = (key: string) => key.slice(0, key.lastIndexOf('@'));
-
-function refusedText(code: 'invalid_unicode' | 'empty_after_normalization', index: number): EngineError {
-  const message =
-    code === 'invalid_unicode'
-      ? 'The text holds a lone surrogate, which is no Unicode character: send well-formed Unicode'
-      : 'Nothing is left of the text after normalisation: send a text with words';
-  return new EngineError(code, message, { index });
-}
-
-function overloaded(): EngineError {
-  return new EngineError('overloaded', 'More texts are waiting than the service admits: try again shortly');
-}
-
-function tokenizerFailed(): EngineError {
-  return new EngineError('inference_failed', 'The tokenizer process failed on this request: try again');
 }

@@ -2,18 +2,18 @@
  * Which windows run next, together. Pure: no timers, no clock of its own, no processes.
  *
  * A free worker asks, and gets the best batch that waits at that moment; nothing is held back in the hope of more.
- * - Every batch is built around the most urgent window, so nothing starves: what arrives later cannot overtake for ever.
- * - It is filled with windows of the same model and of such lengths that most of the work is on real tokens.
- * - Rows x longest, the tokens that are really computed, stay within the budget.
+ * Windows wait in three queues, and a batch comes from one of them:
+ * - `short`: interactive texts of at most one batch. They go first.
+ * - `long`: interactive texts of more. While short texts wait, one batch in SHORT_IN_A_ROW + 1 is of long ones; and
+ *   while short texts keep coming, long ones leave one free worker to them.
+ * - `bulk`: goes when nothing else waits; when others do, one batch each BULK_TURN_MS.
+ * Within a queue every batch is built around the most urgent window, so nothing starves: what arrives later cannot
+ * overtake for ever. It is filled with windows of the same model and of such lengths that most of the work is on real
+ * tokens; rows x longest, the tokens that are really computed, stay within the budget.
  */
+import { type Bucket, createWindowQueue, type QueueName, type Waiting, type Window } from './window-queue.ts';
 
-export interface Window<T> {
-  /** Windows of different models never share a batch. */
-  readonly model: string;
-  /** Length in tokens, special tokens included. */
-  readonly tokens: number;
-  readonly item: T;
-}
+export type { QueueName, Window } from './window-queue.ts';
 
 export interface Batch<T> {
   readonly model: string;
@@ -24,37 +24,50 @@ export interface Batch<T> {
   readonly waitedMs: readonly number[];
 }
 
-export interface SchedulerLimits {
+export interface SchedulerOptions {
   /** Tokens of one batch, padding included. A single window may exceed it. */
   readonly batchTokens: number;
   /** Windows of one batch. */
   readonly batchWindows: number;
-  /** Windows that may wait. A request is admitted whole or not at all; one that finds nothing waiting always is. */
-  readonly queueWindows: number;
-  /** Tokens that may wait. */
-  readonly queueTokens: number;
+  /** Milliseconds a worker needs for a token of a model, as measured; 0 while that is unknown. */
+  readonly msPerToken: (model: string) => number;
+}
+
+export interface Workers {
+  /** That could take a batch now, the asking one included: what waits is shared among them. */
+  readonly idle: number;
+  /** That run one now, and will ask when they have. */
+  readonly busy: number;
 }
 
 export interface Scheduler<T> {
   /**
-   * Adds all windows of one request, or none.
+   * Adds windows of one text.
    *
    * @param now milliseconds of a monotonic clock
-   * @returns false when more would wait than the limits allow
+   * @param before tokens of the same request that come first
+   * @param alone whether they must not share a batch
    */
-  offer(windows: readonly Window<T>[], now: number): boolean;
+  offer(windows: readonly Window<T>[], now: number, before?: number, alone?: boolean): void;
   /** Returns windows of a batch that was lost. They keep their place and run alone: one of them may be the cause. */
   giveBack(windows: readonly Window<T>[], now: number): void;
   /**
+   * Windows that cannot be answered by their deadline any more, even if they ran now by themselves; forgets them.
+   * To be called before `take`, which looks at deadlines only to shape the batch.
+   */
+  expire(now: number): Window<T>[];
+  /**
    * @param now milliseconds
-   * @param idle workers that could take a batch now, the asking one included: what waits is shared among them
    * @param serves whether the asking worker has a model loaded
    */
-  take(now: number, idle: number, serves?: (model: string) => boolean): Batch<T> | undefined;
+  take(now: number, workers: Workers, serves?: (model: string) => boolean): Batch<T> | undefined;
   /** Forgets windows that still wait; others are ignored. */
   remove(windows: readonly Window<T>[]): void;
-  /** Empties the queue. */
-  drain(): Window<T>[];
+  /** Forgets all windows of the models that `of` names, and returns them. */
+  drain(of?: (model: string) => boolean): Window<T>[];
+  /** Milliseconds that one worker needs for what waits in a queue. */
+  workMs(queue: QueueName): number;
+  waiting(queue: QueueName): number;
   readonly windows: number;
   readonly tokens: number;
 }
@@ -63,81 +76,96 @@ export interface Scheduler<T> {
  * What one run costs beside its tokens, in tokens: dispatching some hundred graph nodes costs as much as so many tokens
  * more. It decides when padding a short window is cheaper than a run of its own.
  */
-const RUN_OVERHEAD_TOKENS = 12;
+export const RUN_OVERHEAD_TOKENS = 12;
 
 /**
- * The k-th window of a request counts as arrived this much later for each token before it, so a text of hundreds of
- * windows does not hold up the short ones that come just after it. About the speed of one core on a small model.
+ * What comes after other tokens of its request counts as arrived this much later for each of them, so a request of
+ * hundreds of texts does not hold up those that come just after it. About the speed of one core on a small model.
  */
 const PACE_MS_PER_TOKEN = 0.1;
 
-interface Waiting<T> {
-  readonly window: Window<T>;
-  /** Smaller is more urgent. */
-  readonly due: number;
-  readonly order: number;
-  readonly since: number;
-  readonly alone: boolean;
-}
+/** Batches of short texts after which a long one gets its turn. */
+export const SHORT_IN_A_ROW = 3;
 
-/** Waiting windows of one model and one length, most urgent first. */
-type Bucket<T> = Waiting<T>[];
+/** No shorter than what an interactive text may wait, so that it meets one batch of bulk at most beside the running one. */
+export const BULK_TURN_MS = 1_000;
 
-export function createScheduler<T>(limits: SchedulerLimits): Scheduler<T> {
-  /** Model -> length -> bucket. Empty buckets are deleted. */
-  const models = new Map<string, Map<number, Bucket<T>>>();
+/** Short texts are expected while the last one came no longer ago. */
+export const SHORT_EXPECTED_MS = 100;
+
+export function createScheduler<T>(options: SchedulerOptions): Scheduler<T> {
+  const { batchTokens, batchWindows, msPerToken } = options;
+  const queues = {
+    short: createWindowQueue<T>(),
+    long: createWindowQueue<T>(),
+    bulk: createWindowQueue<T>(),
+  } as const satisfies Record<QueueName, unknown>;
   const waiting = new Map<Window<T>, Waiting<T>>();
-  /** Dues of windows that run, for when they come back. */
+  /** Places of windows that run, for when they come back. */
   const places = new WeakMap<Window<T>, { due: number; order: number }>();
   let tokens = 0;
   let order = 0;
+  let shortInARow = 0;
+  let shortCame = Number.NEGATIVE_INFINITY;
+  let bulkWent = Number.NEGATIVE_INFINITY;
+  /** No waiting window has an earlier deadline, and none is longer: tells when looking at all of them is idle. */
+  let soonest = Number.POSITIVE_INFINITY;
+  let longest = 0;
 
   function insert(entry: Waiting<T>): void {
-    const { model, tokens: length } = entry.window;
-    const buckets = models.get(model) ?? new Map<number, Bucket<T>>();
-    models.set(model, buckets);
-    const bucket = buckets.get(length) ?? [];
-    buckets.set(length, bucket);
-    bucket.splice(position(bucket, entry), 0, entry);
-    waiting.set(entry.window, entry);
-    tokens += length;
+    const { window } = entry;
+    queues[window.queue].insert(entry);
+    waiting.set(window, entry);
+    tokens += window.tokens;
+    soonest = Math.min(soonest, window.deadline);
+    longest = Math.max(longest, window.tokens);
   }
 
   function extract(entry: Waiting<T>): void {
-    const { model, tokens: length } = entry.window;
-    const buckets = models.get(model);
-    const bucket = buckets?.get(length);
-    if (buckets === undefined || bucket === undefined) return;
-    bucket.splice(position(bucket, entry), 1);
-    if (bucket.length === 0) buckets.delete(length);
-    if (buckets.size === 0) models.delete(model);
+    queues[entry.window.queue].extract(entry);
     waiting.delete(entry.window);
-    tokens -= length;
+    tokens -= entry.window.tokens;
   }
 
-  function mostUrgent(serves: (model: string) => boolean): Waiting<T> | undefined {
-    let best: Waiting<T> | undefined;
-    for (const [model, buckets] of models) {
-      if (!serves(model)) continue;
-      for (const bucket of buckets.values()) {
-        const head = bucket[0] as Waiting<T>;
-        if (best === undefined || precedes(head, best)) best = head;
-      }
-    }
-    return best;
+  const runMs = (model: string, length: number) => (length + RUN_OVERHEAD_TOKENS) * msPerToken(model);
+
+  /** The window whose turn it is. */
+  function choose(now: number, { idle, busy }: Workers, serves: (model: string) => boolean): Waiting<T> | undefined {
+    const short = queues.short.mostUrgent(serves);
+    const long = queues.long.mostUrgent(serves);
+    const bulk = queues.bulk.mostUrgent(serves);
+    const higher = short ?? long;
+    if (bulk !== undefined && (higher === undefined || now - Math.max(bulkWent, bulk.since) >= BULK_TURN_MS))
+      return bulk;
+    if (long === undefined) return short;
+    if (short !== undefined) return shortInARow < SHORT_IN_A_ROW ? short : long;
+    // Another worker is busy and asks again, so this one is kept free for no longer than a batch.
+    const kept = idle === 1 && busy > 0 && now - shortCame < SHORT_EXPECTED_MS;
+    return kept ? undefined : long;
+  }
+
+  function countTurn(queue: QueueName, now: number): void {
+    if (queue === 'bulk') bulkWent = now;
+    else if (queue === 'long' || queues.long.windows === 0) shortInARow = 0;
+    else shortInARow++;
+  }
+
+  /** The tokens that may be computed with the anchor so that it is answered in time, and when that would be. */
+  function room({ window: { model, tokens: own, deadline } }: Waiting<T>, now: number) {
+    const rate = msPerToken(model);
+    const inTime = rate > 0 ? (deadline - now) / rate - RUN_OVERHEAD_TOKENS : Number.POSITIVE_INFINITY;
+    const budget = Math.min(batchTokens, inTime);
+    return { budget, end: now + runMs(model, Math.max(budget, own)) };
   }
 
   return {
-    offer(windows, now) {
-      const added = windows.reduce((sum, window) => sum + window.tokens, 0);
-      const fits = waiting.size + windows.length <= limits.queueWindows && tokens + added <= limits.queueTokens;
-      if (!fits && waiting.size > 0) return false;
-      let before = 0;
+    offer(windows, now, before = 0, alone = false) {
+      let ahead = before;
       for (const window of windows) {
-        insert({ window, due: now + before * PACE_MS_PER_TOKEN, order: order++, since: now, alone: false });
-        before += window.tokens;
+        insert({ window, due: now + ahead * PACE_MS_PER_TOKEN, order: order++, since: now, alone });
+        ahead += window.tokens;
+        if (window.queue === 'short') shortCame = now;
       }
-      return true;
     },
 
     giveBack(windows, now) {
@@ -147,18 +175,42 @@ export function createScheduler<T>(limits: SchedulerLimits): Scheduler<T> {
       }
     },
 
-    take(now, idle, serves = () => true) {
-      const anchor = mostUrgent(serves);
+    expire(now) {
+      const late = ({ model, tokens: length, deadline }: Window<T>) => now + runMs(model, length) > deadline;
+      const slowest = Object.values(queues).flatMap((queue) => [...queue.tokens.keys()].map((m) => runMs(m, longest)));
+      if (now + Math.max(0, ...slowest) <= soonest) return [];
+      const expired: Window<T>[] = [];
+      soonest = Number.POSITIVE_INFINITY;
+      longest = 0;
+      for (const entry of [...waiting.values()]) {
+        if (late(entry.window)) {
+          extract(entry);
+          expired.push(entry.window);
+        } else {
+          soonest = Math.min(soonest, entry.window.deadline);
+          longest = Math.max(longest, entry.window.tokens);
+        }
+      }
+      return expired;
+    },
+
+    take(now, workers, serves = () => true) {
+      const anchor = choose(now, workers, serves);
       if (anchor === undefined) return undefined;
-      const buckets = models.get(anchor.window.model) as Map<number, Bucket<T>>;
-      const share = Math.ceil(tokens / Math.max(1, idle));
-      const entries = anchor.alone ? [anchor] : fill(anchor, buckets, share, limits);
+      const { model, queue } = anchor.window;
+      countTurn(queue, now);
+      const { budget, end } = room(anchor, now);
+      const share = Math.ceil((queues[queue].tokens.get(model) as number) / Math.max(1, workers.idle));
+      const joins = ({ alone, window }: Waiting<T>) => !alone && window.deadline >= end;
+      const entries = anchor.alone
+        ? [anchor]
+        : fill(anchor, queues[queue].buckets(model), { tokens: budget, windows: batchWindows, share, joins });
       for (const entry of entries) {
         extract(entry);
         places.set(entry.window, { due: entry.due, order: entry.order });
       }
       return {
-        model: anchor.window.model,
+        model,
         longest: Math.max(...entries.map((entry) => entry.window.tokens)),
         windows: entries.map((entry) => entry.window),
         waitedMs: entries.map((entry) => now - entry.since),
@@ -172,14 +224,20 @@ export function createScheduler<T>(limits: SchedulerLimits): Scheduler<T> {
       }
     },
 
-    drain() {
-      const all = [...waiting.keys()];
-      models.clear();
-      waiting.clear();
-      tokens = 0;
-      return all;
+    drain(of = () => true) {
+      const entries = [...waiting.values()].filter(({ window }) => of(window.model));
+      for (const entry of entries) extract(entry);
+      return entries.map(({ window }) => window);
     },
 
+    workMs(queue) {
+      let ms = 0;
+      for (const [model, waitingTokens] of queues[queue].tokens)
+        ms += waitingTokens * msPerToken(model) * (1 + RUN_OVERHEAD_TOKENS / batchTokens);
+      return ms;
+    },
+
+    waiting: (queue) => queues[queue].windows,
     get windows() {
       return waiting.size;
     },
@@ -189,25 +247,27 @@ export function createScheduler<T>(limits: SchedulerLimits): Scheduler<T> {
   };
 }
 
+interface Room<T> {
+  /** Padding counted. */
+  readonly tokens: number;
+  readonly windows: number;
+  /** Real tokens after which no more rows join. */
+  readonly share: number;
+  readonly joins: (entry: Waiting<T>) => boolean;
+}
+
 /**
  * The rows around the anchor that make the most of a run: for each possible longest row, shorter ones join, longest
  * first, and the cut with the largest part of real tokens in the cost is kept.
- *
- * @param share real tokens after which no more rows join
  */
-function fill<T>(
-  anchor: Waiting<T>,
-  buckets: ReadonlyMap<number, Bucket<T>>,
-  share: number,
-  limits: SchedulerLimits,
-): Waiting<T>[] {
+function fill<T>(anchor: Waiting<T>, buckets: ReadonlyMap<number, Bucket<T>>, room: Room<T>): Waiting<T>[] {
   const lengths = [...buckets.keys()].sort((a, b) => b - a);
   let best: Waiting<T>[] = [anchor];
   let bestGain = anchor.window.tokens / (anchor.window.tokens + RUN_OVERHEAD_TOKENS);
 
   for (const longest of lengths) {
     if (longest < anchor.window.tokens) break;
-    const rows = Math.min(Math.floor(limits.batchTokens / longest), limits.batchWindows);
+    const rows = Math.min(Math.floor(room.tokens / longest), room.windows);
     if (rows < 2) continue;
     const chosen: Waiting<T>[] = [anchor];
     let real = anchor.window.tokens;
@@ -217,7 +277,7 @@ function fill<T>(
       if (chosen.length >= rows) break;
       for (const entry of buckets.get(length) as Bucket<T>) {
         if (chosen.length >= rows) break;
-        if (entry === anchor || entry.alone || real + length > share) continue;
+        if (entry === anchor || !room.joins(entry) || real + length > room.share) continue;
         chosen.push(entry);
         real += length;
       }
@@ -231,20 +291,4 @@ function fill<T>(
     if (best === chosen) best = chosen.slice(0, cut);
   }
   return best;
-}
-
-function precedes<T>(a: Waiting<T>, b: Waiting<T>): boolean {
-  return a.due < b.due || (a.due === b.due && a.order < b.order);
-}
-
-/** Where an entry is, or belongs, in its bucket. */
-function position<T>(bucket: Bucket<T>, entry: Waiting<T>): number {
-  let low = 0;
-  let high = bucket.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (precedes(bucket[middle] as Waiting<T>, entry)) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

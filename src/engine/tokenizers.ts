@@ -5,18 +5,16 @@
  * random letters, and combining marks cost by the square of their number (25,000: 120 ms). So long texts have a process
  * of their own, which starts when the first one comes.
  */
-import { EMPTY, INVALID_UNICODE, type LoadTokenizer, type Tokenized } from './protocol.ts';
+import type { LoadTokenizer } from './protocol.ts';
+import { type Quarantine, STRIKES, sumOf } from './quarantine.ts';
+import type { QueueName } from './scheduler.ts';
 import { ChildError, type ChildWatch } from './supervisor.ts';
-import { createTokenizerLane, type TokenizerLane } from './tokenizer-lane.ts';
+import { createTokenizerLane, MESSAGE_SIZE, type TokenizedText, type TokenizerLane } from './tokenizer-lane.ts';
 
-export type TokenizedText =
-  | { readonly error: 'invalid_unicode' | 'empty_after_normalization' }
-  | {
-      /** int32 [n], without special tokens; n is at least 1. */
-      readonly ids: Int32Array;
-      /** Empty unless it was asked for. */
-      readonly normalized: string;
-    };
+export type { TokenizedText } from './tokenizer-lane.ts';
+
+/** What became of a text; `quarantined` and `failed` are no fault of its form. */
+export type Tokenization = TokenizedText | { readonly error: 'quarantined' | 'failed' };
 
 /** A process that serves nothing, to try bundles on. */
 export interface SpareTokenizer {
@@ -41,43 +39,60 @@ export interface Tokenizers extends SpareTokenizer {
    */
   renew(specs: readonly LoadTokenizer[]): Promise<void>;
   /**
-   * @returns one outcome for each text, in order, and the seconds of work
-   * @throws ChildError, or the signal's reason
+   * @param done called once for each text, unless cancelled; `seconds` of work
+   * @returns a function that cancels what is not done: it frees its place and is not reported
    */
-  tokenize(
+  submit(
     model: string,
     texts: readonly string[],
-    signal?: AbortSignal,
-  ): Promise<{ readonly texts: readonly TokenizedText[]; readonly seconds: number }>;
-  /** Texts and UTF-16 units that wait or are being worked on. */
-  readonly texts: number;
-  readonly characters: number;
+    queue: QueueName,
+    done: (text: number, outcome: Tokenization, seconds: number) => void,
+  ): () => void;
+  /** What waits or is being worked on. */
+  untokenized(queue: QueueName): { readonly texts: number; readonly characters: number };
   readonly running: boolean;
 }
 
 /** UTF-16 units. The worst text of this length that we know takes 9 ms. */
 const LONG_TEXT = 2_000;
-/** UTF-16 units of one job in the short lane: what a neighbour may have to wait for. */
-const JOB_SIZE = 8_000;
 /** A request's later jobs count as arrived this much later for each unit before them: others come in between. */
 const PACE_MS_PER_UNIT = 0.001;
+/** Bulk texts count as arrived this much later. */
+const BULK_DELAY_MS = 100;
 
-export function createTokenizers(options: {
+export function createTokenizers({
+  quarantine,
+  quarantined,
+  ...lanes
+}: {
   readonly timeoutMs: number;
   readonly loadTimeoutMs: number;
   readonly watch: ChildWatch;
+  readonly quarantine: Quarantine;
+  /** A text is refused from now on. */
+  readonly quarantined: (model: string, sum: string) => void;
 }): Tokenizers {
+  const options = {
+    ...lanes,
+    lost(model: string, text: string) {
+      const sum = sumOf(model, text);
+      if (quarantine.strike(sum)) quarantined(model, sum);
+    },
+  };
   let specs: LoadTokenizer[] = [];
   let short = createTokenizerLane({ specs: [], ...options });
   /** Lanes that join, leave, or are tried on. */
   const others = new Set<TokenizerLane>();
   let closed = false;
   let long: TokenizerLane | undefined;
-  let waitingTexts = 0;
-  let waitingCharacters = 0;
+  const untokenized: Record<QueueName, { texts: number; characters: number }> = {
+    short: { texts: 0, characters: 0 },
+    long: { texts: 0, characters: 0 },
+    bulk: { texts: 0, characters: 0 },
+  };
 
-  function laneOf(job: Job): TokenizerLane {
-    if (!job.long) return short;
+  function laneOf(lane: Job['lane']): TokenizerLane {
+    if (lane === 'short') return short;
     long ??= createTokenizerLane({ specs, ...options });
     return long;
   }
@@ -98,12 +113,6 @@ export function createTokenizers(options: {
   }
 
   return {
-    get texts() {
-      return waitingTexts;
-    },
-    get characters() {
-      return waitingCharacters;
-    },
     get running() {
       return short.running;
     },
@@ -112,35 +121,51 @@ export function createTokenizers(options: {
       specs.push(spec);
       await long?.load(spec);
     },
-    async tokenize(model, texts, signal) {
-      const characters = texts.reduce((sum, text) => sum + text.length, 0);
-      waitingTexts += texts.length;
-      waitingCharacters += characters;
-      try {
-        const now = performance.now();
-        const outcomes = new Array<TokenizedText>(texts.length);
-        const seconds = await Promise.all(
-          cutJobs(texts).map(async (job) => {
-            const request = {
-              type: 'tokenize',
-              model,
-              texts: job.indexes.map((i) => texts[i] as string),
-              normalized: false,
-            } as const;
-            const due = now + job.before * PACE_MS_PER_UNIT;
-            const tokenized = await laneOf(job).submit({ request, due, signal });
-            split(tokenized).forEach((outcome, k) => {
-              outcomes[job.indexes[k] as number] = outcome;
-            });
-            return tokenized.seconds;
+    submit(model, texts, queue, done) {
+      const waiting = untokenized[queue];
+      const left = new Set(texts.keys());
+      const cancels: (() => void)[] = [];
+      const now = performance.now() + (queue === 'bulk' ? BULK_DELAY_MS : 0);
+      for (const text of texts) waiting.characters += text.length;
+      waiting.texts += texts.length;
+
+      function leave(index: number): void {
+        left.delete(index);
+        waiting.texts--;
+        waiting.characters -= (texts[index] as string).length;
+      }
+      function finish(index: number, outcome: Tokenization, seconds: number): void {
+        leave(index);
+        done(index, outcome, seconds);
+      }
+      function report(index: number, outcome: TokenizedText | ChildError, seconds: number): void {
+        if (outcome instanceof ChildError) finish(index, { error: 'failed' }, seconds);
+        else {
+          if (quarantine.active) quarantine.clear(sumOf(model, texts[index] as string));
+          finish(index, outcome, seconds);
+        }
+      }
+
+      const strikes = texts.map((text) => (quarantine.active ? quarantine.strikes(sumOf(model, text)) : 0));
+      for (const { indexes, lane, before, alone } of cutJobs(texts, strikes)) {
+        cancels.push(
+          laneOf(lane).submit({
+            model,
+            texts: indexes.map((i) => texts[i] as string),
+            normalized: false,
+            due: now + before * PACE_MS_PER_UNIT,
+            alone,
+            done: (k, outcome, seconds) => report(indexes[k] as number, outcome, seconds),
           }),
         );
-        return { texts: outcomes, seconds: seconds.reduce((a, b) => a + b, 0) };
-      } finally {
-        waitingTexts -= texts.length;
-        waitingCharacters -= characters;
       }
+      for (const [index, count] of strikes.entries()) if (count >= STRIKES) finish(index, { error: 'quarantined' }, 0);
+      return () => {
+        for (const cancel of cancels) cancel();
+        for (const index of [...left]) leave(index);
+      };
     },
+    untokenized: (queue) => untokenized[queue],
     inspect: (model, texts) => inspect(short, model, texts),
     spare() {
       const lane = extraLane();
@@ -173,29 +198,53 @@ export function createTokenizers(options: {
   };
 }
 
-async function inspect(lane: TokenizerLane, model: string, texts: readonly string[]) {
-  const request = { type: 'tokenize', model, texts, normalized: true } as const;
-  return split(await lane.submit({ request, due: performance.now(), signal: undefined }));
+function inspect(lane: TokenizerLane, model: string, texts: readonly string[]): Promise<readonly TokenizedText[]> {
+  const outcomes = new Array<TokenizedText>(texts.length);
+  let left = texts.length;
+  return new Promise((resolve, reject) => {
+    if (left === 0) resolve(outcomes);
+    lane.submit({
+      model,
+      texts,
+      normalized: true,
+      due: performance.now(),
+      alone: false,
+      done(text, outcome) {
+        if (outcome instanceof ChildError) return reject(outcome);
+        outcomes[text] = outcome;
+        left--;
+        if (left === 0) resolve(outcomes);
+      },
+    });
+  });
 }
 
 interface Job {
   readonly indexes: number[];
-  readonly long: boolean;
+  readonly lane: 'short' | 'long';
   /** UTF-16 units of the request's earlier texts. */
   readonly before: number;
+  readonly alone: boolean;
 }
 
-/** Long texts one by one, short ones together up to the job size. */
-function cutJobs(texts: readonly string[]): Job[] {
+/**
+ * Long texts one by one, short ones together up to the size of a message.
+ *
+ * @param strikes of each text; one with some goes alone, one with too many not at all
+ */
+function cutJobs(texts: readonly string[], strikes: readonly number[]): Job[] {
   const jobs: Job[] = [];
   let before = 0;
   let current: Job | undefined;
   let size = 0;
-  texts.forEach((text, i) => {
-    if (text.length > LONG_TEXT) jobs.push({ indexes: [i], long: true, before });
+  for (const [i, text] of texts.entries()) {
+    const lane = text.length > LONG_TEXT ? 'long' : 'short';
+    const struck = strikes[i] as number;
+    if (struck >= STRIKES) continue;
+    if (struck > 0 || lane === 'long') jobs.push({ indexes: [i], lane, before, alone: struck > 0 });
     else {
-      if (current === undefined || size + text.length > JOB_SIZE) {
-        current = { indexes: [], long: false, before };
+      if (current === undefined || size + text.length > MESSAGE_SIZE) {
+        current = { indexes: [], lane, before, alone: false };
         jobs.push(current);
         size = 0;
       }
@@ -203,18 +252,6 @@ function cutJobs(texts: readonly string[]): Job[] {
       size += text.length;
     }
     before += text.length;
-  });
+  }
   return jobs;
-}
-
-/** Concatenated outcomes -> one for each text. */
-function split(tokenized: Tokenized): TokenizedText[] {
-  let offset = 0;
-  return Array.from(tokenized.counts, (count, k) => {
-    if (count === INVALID_UNICODE) return { error: 'invalid_unicode' };
-    if (count === EMPTY) return { error: 'empty_after_normalization' };
-    const ids = tokenized.ids.subarray(offset, offset + count);
-    offset += count;
-    return { ids, normalized: tokenized.normalized?.[k] ?? '' };
-  });
 }

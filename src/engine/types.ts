@@ -139,6 +139,12 @@ export interface Timing {
 
 export type Priority = 'interactive' | 'bulk';
 
+/**
+ * Why something was not taken on: what waits ahead takes too long (`wait`), one of the bounds of the queue is reached,
+ * or the text is `quarantined`.
+ */
+export type RefusalReason = 'wait' | 'windows' | 'tokens' | 'characters' | 'quarantined';
+
 export interface ClassifyRequest {
   /** Name, alias or `name@version`; the default model if absent. */
   readonly model?: string | undefined;
@@ -166,8 +172,16 @@ export interface EngineObserver {
   tokenized(event: { model: string; texts: number; tokens: number; seconds: number }): void;
   queued(event: { model: string; seconds: number }): void;
   batch(event: { model: string; windows: number; tokens: number; paddedTokens: number; seconds: number }): void;
-  /** Windows waiting now, over all models. */
-  depth(windows: number): void;
+  /** Windows waiting now, over all models: all, and those of each priority. */
+  depth(windows: number, byPriority: Readonly<Record<Priority, number>>): void;
+  /** A request, or with `quarantined` a text, was not taken on. */
+  refused?(event: { model: string; priority: Priority; reason: RefusalReason }): void;
+  /** Texts were given up because their deadline had passed, or could not be kept any more. */
+  late?(event: { model: string; texts: number }): void;
+  /** A text's answer is computed, is being computed for somebody else, or was kept from before. */
+  answered?(event: { model: string; source: 'computed' | 'shared' | 'cached' }): void;
+  /** A text has ended two processes; it is known by the SHA-256 of the model's key and what the process was given. */
+  quarantined?(event: { model: string; sha256: string }): void;
   /** A child process was started or replaced. */
   workerStarted?(event: { role: string; pid: number | undefined }): void;
   workerExited(event: { role: string; code: number | null; signal: string | null; expected: boolean }): void;

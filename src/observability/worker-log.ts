@@ -11,5 +11,9 @@ export function observeWorkers(observer: EngineObserver, logger: FastifyBaseLogg
       observer.workerExited(event);
       if (!event.expected) logger.error(event, 'worker process ended');
     },
+    quarantined(event) {
+      observer.quarantined?.(event);
+      logger.error(event, 'a text that ended two worker processes is refused for some minutes');
+    },
   };
 }

@@ -38,7 +38,12 @@ describe('GET /metrics', () => {
     observer.tokenized({ model: 'm', texts: 1, tokens: 9, seconds: 0.001 });
     observer.queued({ model: 'm', seconds: 0.2 });
     observer.batch({ model: 'm', windows: 4, tokens: 30, paddedTokens: 40, seconds: 0.02 });
-    observer.depth(7);
+    observer.depth(7, { interactive: 5, bulk: 2 });
+    observer.refused?.({ model: 'm', priority: 'bulk', reason: 'wait' });
+    observer.late?.({ model: 'm', texts: 3 });
+    for (const source of ['computed', 'shared', 'cached', 'cached'] as const)
+      observer.answered?.({ model: 'm', source });
+    observer.quarantined?.({ model: 'm', sha256: '0'.repeat(64) });
     observer.workerExited({ role: 'inference', code: null, signal: 'SIGKILL', expected: false });
     const text = await expose();
     assert.equal(sample(text, 'dslora_tokenize_seconds_sum{model="m"}'), 0.001);
@@ -47,7 +52,13 @@ describe('GET /metrics', () => {
     assert.equal(sample(text, 'dslora_batch_windows_sum{model="m"}'), 4);
     assert.equal(sample(text, 'dslora_batch_tokens_sum{model="m"}'), 30);
     assert.equal(sample(text, 'dslora_batch_padding_ratio_sum{model="m"}'), 0.25);
-    assert.equal(sample(text, 'dslora_queue_windows'), 7);
+    assert.equal(sample(text, 'dslora_queue_windows{priority="interactive"}'), 5);
+    assert.equal(sample(text, 'dslora_queue_windows{priority="bulk"}'), 2);
+    assert.equal(sample(text, 'dslora_refused_total{model="m",priority="bulk",reason="wait"}'), 1);
+    assert.equal(sample(text, 'dslora_late_texts_total{model="m"}'), 3);
+    assert.equal(sample(text, 'dslora_answers_total{model="m",source="cached"}'), 2);
+    assert.equal(sample(text, 'dslora_quarantined_total{model="m"}'), 1);
+    assert.equal(text.includes('0'.repeat(64)), false);
     assert.equal(sample(text, 'dslora_worker_exits_total{role="inference",expected="false"}'), 1);
   });
 });

@@ -49,7 +49,7 @@ describe('what the process tells about itself', () => {
       /^dslora_batch_tokens_count\{model="tiny"\} [12]$/m,
       /^dslora_batch_padding_ratio_count\{model="tiny"\} [12]$/m,
       /^dslora_gate_activation_ratio_count\{model="tiny",layer="1"\} 2$/m,
-      /^dslora_queue_windows 0$/m,
+      /^dslora_queue_windows\{priority="interactive"\} 0$/m,
       /^dslora_predictions_total\{model="tiny",label="(NOT|OFF)"\} [12]$/m,
       /^dslora_model_info\{model="tiny",.*default="true"\} 1$/m,
       /^process_resident_memory_bytes \d+$/m,

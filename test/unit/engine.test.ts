@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import type { Golden } from '../../src/bundle/golden.ts';
-import type { EngineError } from '../../src/engine/types.ts';
+import type { Classification, EngineError } from '../../src/engine/types.ts';
 import { copyTiny, editGolden, modelsFolder, restate, set, TINY } from '../fixtures/bundle-copy.ts';
 import { isRunning, startEngine, until, type WatchedEngine } from '../fixtures/tiny-engine.ts';
 
@@ -23,6 +23,9 @@ function assertClose(got: readonly number[], expected: readonly number[]): void 
   for (const [i, value] of got.entries()) assert.ok(Math.abs(value - (expected[i] as number)) < 1e-5);
 }
 
+/** Each is a token of the tiny tokenizer. */
+const WORDS = 'you are kind an idiot what a lovely day fool stop it see and'.split(' ');
+
 /** Words of 99 letters that are no words are the most expensive kind of text for WordPiece. */
 const HOSTILE = `${'qxz'.repeat(33)} `.repeat(1_000);
 
@@ -30,7 +33,9 @@ describe('one engine', () => {
   const cleanups: (() => unknown)[] = [];
   let watched: WatchedEngine;
   before(async () => {
-    watched = await startEngine({ after: (cleanup) => void cleanups.push(cleanup as () => unknown) });
+    // What long texts may cost is not what these tests are about.
+    const after = (cleanup: unknown) => void cleanups.push(cleanup as () => unknown);
+    watched = await startEngine({ after }, { queueWaitMs: 60_000, answerTimeoutMs: 60_000 });
   });
   after(async () => {
     for (const cleanup of cleanups) await cleanup();
@@ -71,17 +76,18 @@ describe('one engine', () => {
 
   test('texts of different requests share batches, and an answer does not depend on it', async () => {
     const { engine, batches } = watched;
+    const texts = Array.from({ length: 200 }, (_, i) => [i % 7, i % 11, i % 13].map((n) => WORDS[n]).join(' '));
+    const alone: Classification[] = [];
+    for (const text of texts) alone.push(await engine.classify({ texts: [text] }));
     const before = batches.length;
     // All arrive while nothing runs, so that they meet.
     for (const pid of watched.pids('inference')) process.kill(pid, 'SIGSTOP');
-    const requests = Array.from({ length: 200 }, (_, i) =>
-      engine.classify({ model: 'tiny', texts: [(answered[i % answered.length] as { text: string }).text] }),
-    );
+    const requests = texts.map((text) => engine.classify({ texts: [text] }));
     await until(() => watched.depth() > 150);
     for (const pid of watched.pids('inference')) process.kill(pid, 'SIGCONT');
     const together = await Promise.all(requests);
     for (const [i, { results }] of together.entries())
-      assertClose(results[0]?.probabilities ?? [], answered[i % answered.length]?.combined.probabilities ?? []);
+      assertClose(results[0]?.probabilities ?? [], alone[i]?.results[0]?.probabilities ?? []);
     const own = batches.slice(before);
     assert.ok(own.some(({ windows }) => windows > 4));
     for (const { windows, tokens, paddedTokens } of own)
@@ -231,8 +237,7 @@ describe('processes die', () => {
     assert.equal(taken.batches, 2);
 
     taken.batches = 1;
-    const first = engine.classify({ texts: ['you are kind'] });
-    assert.equal((await first).results.length, 1);
+    assert.equal((await engine.classify({ texts: ['you are an idiot'] })).results.length, 1);
     assert.equal(taken.batches, 3);
   });
 
@@ -281,7 +286,7 @@ describe('admission', () => {
     const running = engine.classify({ texts: ['you are kind'] });
     await new Promise((resolve) => setTimeout(resolve, 100));
     const controller = new AbortController();
-    const waiting = engine.classify({ texts: new Array(8).fill('kind'), signal: controller.signal });
+    const waiting = engine.classify({ texts: WORDS.slice(3, 11), signal: controller.signal });
     await until(() => watched.depth() === 8);
     await assert.rejects(engine.classify({ texts: ['kind'] }), hasCode('overloaded'));
     controller.abort(new Error('gone'));
@@ -294,10 +299,10 @@ describe('admission', () => {
   });
 
   test('characters that wait for a tokenizer are bounded', async (t) => {
-    const { engine } = await startEngine(t, { workers: 1, queueCharacters: 40_000 });
+    const { engine } = await startEngine(t, { workers: 1, queueCharacters: 60_000, queueWaitMs: 60_000 });
     const marked = `kind${'\u0301\u0327'.repeat(12_500)}`;
     const hostile = [marked, marked].map((text) => engine.classify({ texts: [text] }));
-    await assert.rejects(engine.classify({ texts: ['kind'] }), hasCode('overloaded'));
+    await assert.rejects(engine.classify({ texts: [marked] }), hasCode('overloaded'));
     await Promise.all(hostile);
     await engine.classify({ texts: ['kind'] });
   });
