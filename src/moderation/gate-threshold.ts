@@ -9,9 +9,9 @@ import type { Manifest } from '../bundle/manifest.ts';
  * @param percentile 0 to 100
  * @returns undefined for a model without gates, and for a bundle that does not bring the distribution of their mean
  */
-export function meanGateAt({ distribution }: Manifest, percentile: number): number | undefined {
+export function meanGateAt({ gates, distribution }: Manifest, percentile: number): number | undefined {
   const { classes, meanGate } = distribution;
-  if (classes == null || meanGate == null) return undefined;
+  if (gates.length === 0 || classes == null || meanGate == null) return undefined;
   const points = Object.entries(meanGate).flatMap(([label, quantiles]) =>
     quantiles.map((value) => ({ value, weight: (classes[label] ?? 0) / quantiles.length })),
   );
