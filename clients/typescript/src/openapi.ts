@@ -1660,7 +1660,7 @@ export interface operations {
                     "application/json": components["schemas"]["ClassifyResponse"] | components["schemas"]["VllmClassifyResponse"];
                 };
             };
-            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `missing_text`: Neither `text` nor `texts` is given. `text_and_texts`: Both `text` and `texts` are given. `invalid_type`: `text` must be a string, `texts` a list of strings. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `too_many_to_explain`: `explain` is asked for more texts than one request may have explained. `text_too_long`: A text has more characters than a text may. `unknown_option`: An option is unknown. `invalid_option`: An option has a value that it cannot take. `invalid_header`: A header has a value that it cannot take. `model_and_policy`: Both `model` and a `policy` that names its models are given. `bad_request`: The request is not valid HTTP, or its address cannot be read. `invalid_body`: The body is not a JSON object. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `missing_text`: Neither `text` nor `texts` is given. `text_and_texts`: Both `text` and `texts` are given. `invalid_type`: `text` must be a string, `texts` a list of strings. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `too_many_to_explain`: `explain` is asked for more texts than one request may have explained. `text_too_long`: A text has more characters than a text may. `unknown_option`: An option is unknown. `invalid_option`: An option has a value that it cannot take. `invalid_header`: A header has a value that it cannot take. `model_and_policy`: Both `model` and a `policy` that names its models are given. `bad_request`: The request is not valid HTTP, or its address cannot be read. `invalid_body`: The body is not a JSON object. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2429,7 +2429,7 @@ export interface operations {
                     "application/json": components["schemas"]["commentanalyzer.AnalyzeCommentResponse"];
                 };
             };
-            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `body_too_large`: The body is larger than a body may be. `unsupported_media_type`: The body is not sent as JSON. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `body_too_large`: The body is larger than a body may be. `unsupported_media_type`: The body is not sent as JSON. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2530,7 +2530,7 @@ export interface operations {
                     "application/json": components["schemas"]["commentanalyzer.SuggestCommentScoreResponse"];
                 };
             };
-            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `body_too_large`: The body is larger than a body may be. `unsupported_media_type`: The body is not sent as JSON. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `body_too_large`: The body is larger than a body may be. `unsupported_media_type`: The body is not sent as JSON. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2718,7 +2718,7 @@ export interface operations {
                     "application/json": components["schemas"]["ModerationResponse"];
                 };
             };
-            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again. `unknown_option`: An option is unknown. `invalid_option`: An option has a value that it cannot take */
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again. `unknown_option`: An option is unknown. `invalid_option`: An option has a value that it cannot take */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2856,7 +2856,7 @@ export interface operations {
                     }[][];
                 };
             };
-            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `no_texts`: `texts` is empty. `empty_after_normalization`: Nothing is left of a text to classify */
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `empty_after_normalization`: Nothing is left of a text to classify */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3003,7 +3003,7 @@ export interface operations {
                     }[][];
                 };
             };
-            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `no_texts`: `texts` is empty. `empty_after_normalization`: Nothing is left of a text to classify */
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `empty_after_normalization`: Nothing is left of a text to classify */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3150,7 +3150,7 @@ export interface operations {
                     }[][];
                 };
             };
-            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `no_texts`: `texts` is empty. `empty_after_normalization`: Nothing is left of a text to classify */
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `empty_after_normalization`: Nothing is left of a text to classify */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3281,7 +3281,7 @@ export interface operations {
                     }[][];
                 };
             };
-            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `no_texts`: `texts` is empty. `empty_after_normalization`: Nothing is left of a text to classify */
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `empty_after_normalization`: Nothing is left of a text to classify */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4384,7 +4384,7 @@ export interface operations {
                     "application/octet-stream": string;
                 };
             };
-            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4496,7 +4496,7 @@ export interface operations {
                     "application/octet-stream": string;
                 };
             };
-            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
             400: {
                 headers: {
                     [name: string]: unknown;
