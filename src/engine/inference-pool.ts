@@ -78,12 +78,11 @@ const GIVE_UP_AFTER = 5;
 
 /** Milliseconds that one graph may be warmed up on one process; the run that exceeds them is the last. */
 const WARM_UP_MS = 500;
-/** A short text, a longer one, some together, and a full batch of the default size. */
+/** A short text, a longer one, and some together. */
 const WARM_UP_SHAPES = [
   { rows: 1, longest: 8 },
   { rows: 1, longest: 64 },
   { rows: 4, longest: 16 },
-  { rows: 6, longest: 32 },
 ] as const;
 
 interface Worker {
@@ -302,6 +301,8 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
       served = [...served, spec];
       const loaded = await Promise.allSettled(
         workers.map(async (worker) => {
+          // Where it was tried it is loaded, and warm from its golden vectors.
+          if (worker.loaded.has(spec.model)) return;
           await loadOn(worker, spec);
           await warm(worker, spec);
         }),
