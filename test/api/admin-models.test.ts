@@ -54,6 +54,7 @@ describe('administration of models', () => {
           { folder: 'gated', name: 'gated', version: '1.2.3', outcome: 'unchanged' },
           { folder: 'plain', name: 'plain', version: '1.2.3', outcome: 'unchanged' },
         ],
+        policies: { outcome: 'taken', problems: [] },
         seconds: 0.25,
       },
     });
