@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, it } from 'node:test';
 
+import type { ServedModel } from '../../src/engine/types.ts';
 import { createPolicies, PolicyError } from '../../src/moderation/policies.ts';
 import { DEFAULT_POLICY, type Policy } from '../../src/moderation/policy.ts';
 import { createFakeEngine, PLAIN } from '../api/fake-engine.ts';
@@ -192,5 +193,25 @@ describe('a folder of policies', () => {
     await write('b.json', { ...SOUND, name: 'archive', thresholds: {} });
     await problemsOf(policies.reload());
     assert.deepEqual(policies.list(), [DEFAULT_POLICY, SOUND]);
+  });
+});
+
+describe('the policies that come with the service', () => {
+  it('fit the models that come with it', async () => {
+    const root = new URL('../../', import.meta.url);
+    const folders = await readdir(new URL('models/', root));
+    const served = await Promise.all(
+      folders.map(async (folder): Promise<ServedModel> => {
+        const manifest = JSON.parse(await readFile(new URL(`models/${folder}/manifest.json`, root), 'utf8'));
+        return { ...PLAIN, name: manifest.name, version: manifest.version, manifest };
+      }),
+    );
+    const engine = { models: () => served, find: (name?: string) => served.find((model) => model.name === name) };
+    const { pathname } = new URL('policies', root);
+    const policies = await createPolicies({ folder: pathname, engine });
+    assert.deepEqual(
+      policies.list().map(({ name }) => name),
+      ['default', 'forum', 'strict'],
+    );
   });
 });
