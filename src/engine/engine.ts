@@ -6,9 +6,10 @@
  */
 import { createAdmission } from './admission.ts';
 import { createAnswers, type Item, nameOf } from './answers.ts';
+import type { Model } from './bring-up.ts';
 import { usableCpus } from './cpus.ts';
 import { createInferencePool } from './inference-pool.ts';
-import { createModels, type Model, type Models } from './models.ts';
+import { createModels, type Models } from './models.ts';
 import { createPace } from './pace.ts';
 import { createQuarantine } from './quarantine.ts';
 import type { ShadowRule } from './references.ts';

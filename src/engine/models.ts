@@ -8,14 +8,14 @@
 import { basename } from 'node:path';
 
 import { bundleFolders, discoverBundles, type RefusedFolder } from '../bundle/discover.ts';
-import type { Bundle, HeldBundle } from '../bundle/load.ts';
+import type { Bundle } from '../bundle/load.ts';
+import { attempt, isRefused, isRunning, type Model, type Running, reasonOf, specsOf } from './bring-up.ts';
 import type { InferencePool } from './inference-pool.ts';
-import type { LoadGraph, LoadTokenizer } from './protocol.ts';
 import { inOrder, type References, ReferencesError, referenceProblems, resolve } from './references.ts';
 import { createSerial } from './serial.ts';
 import { ChildError } from './supervisor.ts';
 import type { Tokenizers } from './tokenizers.ts';
-import { type GraphMeans, graphSpec, positiveColumns, TrialError, tokenizerSpec, tryBundle } from './trial.ts';
+import { type GraphMeans, tryBundle } from './trial.ts';
 import {
   type BundleOutcome,
   type EngineObserver,
@@ -25,25 +25,6 @@ import {
   type RepositoryEntry,
   type ServedModel,
 } from './types.ts';
-
-export interface Model {
-  readonly served: ServedModel;
-  /** Name by which the child processes know it: `name@version#number`, the number its own, as contents may return. */
-  readonly key: string;
-  /** Columns of `probabilities` that mean "offensive". */
-  readonly positive: readonly number[];
-}
-
-/** A model with what is needed to bring it up again and to let it go. */
-interface Running extends Model {
-  readonly bundle: HeldBundle;
-  readonly tokenizer: LoadTokenizer;
-  readonly graph: LoadGraph;
-  /** Requests that it answers now. */
-  users: number;
-  /** Called when the last of them is answered. */
-  unused: (() => void) | undefined;
-}
 
 export interface Models {
   list(): readonly ServedModel[];
@@ -209,6 +190,7 @@ export async function createModels(options: ModelsOptions): Promise<Models> {
       await renew([...models, ...joining]).catch((error: unknown) => loadInPlace(joining, error));
       return [];
     } catch (error) {
+      await pool.withdraw(joining.map(({ key }) => key));
       const reason = `the processes that serve could not take it in: ${reasonOf(error)}`;
       return joining.splice(0).map((model) => ({ ...identify(model), reason }));
     }
@@ -361,65 +343,6 @@ export async function createModels(options: ModelsOptions): Promise<Models> {
     },
   };
 }
-
-interface Specs {
-  readonly tokenizer: LoadTokenizer;
-  readonly graph: LoadGraph;
-}
-
-/** @returns the model, or why the bundle is none */
-async function attempt(
-  bundle: Bundle,
-  specs: Specs | TrialError,
-  bringUp: (specs: Specs) => Promise<LoadGraph['choices'][number]>,
-): Promise<Running | RefusedFolder> {
-  const { golden: _, ...held } = bundle;
-  const { manifest } = held;
-  const { name, version } = manifest;
-  const folder = basename(held.folder);
-  try {
-    if (specs instanceof TrialError) throw specs;
-    const choice = await bringUp(specs);
-    return {
-      key: specs.graph.model,
-      positive: positiveColumns(manifest),
-      served: {
-        name,
-        version,
-        folder,
-        digest: held.sha256.slice(0, 12),
-        manifest,
-        graph: basename(choice.graph.path),
-        executionProvider: choice.executionProvider,
-      },
-      bundle: held,
-      tokenizer: specs.tokenizer,
-      graph: { ...specs.graph, choices: [choice] },
-      users: 0,
-      unused: undefined,
-    };
-  } catch (error) {
-    return { folder, name, version, reason: reasonOf(error) };
-  }
-}
-
-function specsOf(bundle: Bundle, number: number, graphs: GraphMeans): Specs | TrialError {
-  const { name, version } = bundle.manifest;
-  const key = `${name}@${version}#${number}`;
-  try {
-    return { tokenizer: tokenizerSpec(key, bundle), graph: graphSpec(key, bundle, graphs) };
-  } catch (error) {
-    if (error instanceof TrialError) return error;
-    throw error;
-  }
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof TrialError || error instanceof ChildError ? error.message : 'the bundle could not be tried';
-}
-
-const isRunning = (outcome: Running | RefusedFolder): outcome is Running => 'served' in outcome;
-const isRefused = (outcome: Running | RefusedFolder): outcome is RefusedFolder => 'reason' in outcome;
 
 /** Whether what joins ends the service of `old`: it comes from the same folder, or says the same name and version. */
 function takesPlaceOf(joining: Running, old: Running): boolean {

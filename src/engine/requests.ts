@@ -6,7 +6,7 @@
  */
 import type { Admission } from './admission.ts';
 import type { Answered, Answers, Unanswered } from './answers.ts';
-import type { Model } from './models.ts';
+import type { Model } from './bring-up.ts';
 import type { Tokenization, Tokenizers } from './tokenizers.ts';
 import { textTokens } from './trial.ts';
 import {

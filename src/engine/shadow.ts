@@ -4,7 +4,7 @@
  * It begins when the answer is known, at bulk priority, and not at all while anything waits, so a text that arrives
  * meanwhile waits for one batch of the shadow at most.
  */
-import type { Model } from './models.ts';
+import type { Model } from './bring-up.ts';
 import type { ShadowRule } from './references.ts';
 import {
   type Classification,
