@@ -13,7 +13,7 @@ import { checkCommand } from './runner/command.ts';
 import { runNodeTests } from './runner/node-tests.ts';
 import { forbidSkips, type Outcome } from './runner/outcome.ts';
 import { runPytest } from './runner/pytest.ts';
-import { CLIENTS, TRAINING } from './runner/python-environment.ts';
+import { CLIENTS, RAY, TRAINING } from './runner/python-environment.ts';
 
 type Group = 'checks' | 'node' | 'python' | 'e2e';
 
@@ -54,12 +54,13 @@ const STEPS: readonly Step[] = [
   { name: 'Python types', group: 'python', run: () => checkCommand(TRAINING.python, ['-m', 'mypy'], 'training') },
   { name: 'Python tests', group: 'python', run: () => runPytest(TRAINING.python, []) },
   { name: 'Python clients', group: 'e2e', run: CLIENTS.prepare },
+  ...(options.full ? [{ name: 'Ray', group: 'e2e', run: RAY.prepare } as const] : []),
   { name: 'end-to-end tests', group: 'e2e', run: () => runNodeTests('test/e2e', 12 * MINUTE) },
 ];
 
-/** Also looks at the Python of the end-to-end tests, which has no configuration of its own. */
+/** Also looks at the Python of end-to-end tests and examples, which has no configuration of its own. */
 function ruff(...command: readonly string[]): Promise<Outcome> {
-  const args = ['-m', 'ruff', ...command, '--config', 'pyproject.toml', '.', '../test/e2e'];
+  const args = ['-m', 'ruff', ...command, '--config', 'pyproject.toml', '.', '../test/e2e', '../examples'];
   return checkCommand(TRAINING.python, args, 'training');
 }
 

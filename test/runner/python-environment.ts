@@ -23,6 +23,8 @@ export interface PythonEnvironment {
 export const TRAINING = pythonEnvironment('training', { editable: true });
 /** Clients of the protocols that the service speaks. */
 export const CLIENTS = pythonEnvironment('test/clients');
+/** Nodes of the Ray cluster that examples/ray runs on. */
+export const RAY = pythonEnvironment('examples/ray');
 
 /** The oldest minor version of Python 3 that the training package runs on. */
 const OLDEST_MINOR = 11;
