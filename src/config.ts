@@ -141,7 +141,7 @@ export const SETTINGS = {
     min: 0,
     max: 3_600_000,
     fallback: 2_000,
-    doc: 'How often MODELS_DIR is looked at for bundles that came, changed or went; 0 changes models only on SIGHUP and by the admin routes',
+    doc: 'How often MODELS_DIR and POLICIES_DIR are looked at for what came, changed or went; 0 changes them only on SIGHUP and by the admin routes',
   }),
   executionProvider: choice({
     env: 'EXECUTION_PROVIDER',
@@ -260,7 +260,7 @@ export const SETTINGS = {
     fallback: undefined,
     fallbackDoc: 'only the built-in policy',
     accepts: 'a path',
-    doc: 'Folder whose `*.json` files are policies (docs/policies.md); read again with the models',
+    doc: 'Folder whose `*.json` files are policies (docs/policies.md); watched and read again as MODELS_DIR is',
   }),
   languageDetection: choice({
     env: 'LANGUAGE_DETECTION',

@@ -7,7 +7,7 @@ import type { Attributes } from './api/compat/attributes.ts';
 import { AttributesFileError, loadAttributes } from './api/compat/attributes-file.ts';
 import { type FeedbackFile, openFeedbackFile } from './api/compat/perspective/feedback-file.ts';
 import { buildApp } from './app.ts';
-import { watchModels } from './bundle/watch.ts';
+import { type FolderWatch, watchFolder } from './bundle/watch.ts';
 import { ConfigError, loadConfig } from './config.ts';
 import { CalibrationError } from './engine/calibration-file.ts';
 import { createEngine } from './engine/engine.ts';
@@ -54,13 +54,13 @@ const app = await buildApp({
 await listen();
 
 process.on('SIGHUP', () => void reload());
-const watch = config.modelsPollMs > 0 ? watchModels(config.modelsDir, config.modelsPollMs, reload) : undefined;
+const watches = config.modelsPollMs > 0 ? watchFolders(config.modelsPollMs) : [];
 
 const shutdown = createShutdown({
   lifecycle,
   drainDelayMs: config.drainDelayMs,
   async close() {
-    watch?.close();
+    for (const watch of watches) watch.close();
     await app.close();
     await engine.close();
   },
@@ -89,10 +89,21 @@ async function readConfig(): Promise<SizedConfig> {
 async function reload(): Promise<void> {
   await engine.reload().catch((error: unknown) => logger.error({ err: error }, 'models were not reloaded'));
   // After the models, since policies name them.
+  await reloadPolicies();
+}
+
+async function reloadPolicies(): Promise<void> {
   await policies.reload().catch((error: unknown) => {
     const problems = error instanceof PolicyError ? error.problems : [String(error)];
     logger.error({ problems }, 'policies were not reloaded; the present ones stay');
   });
+}
+
+function watchFolders(pollMs: number): FolderWatch[] {
+  const models = watchFolder(config.modelsDir, pollMs, reload);
+  return config.policiesDir === undefined
+    ? [models]
+    : [models, watchFolder(config.policiesDir, pollMs, reloadPolicies)];
 }
 
 async function readPolicies(): Promise<Policies> {

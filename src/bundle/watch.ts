@@ -1,5 +1,5 @@
 /**
- * Notices that bundles came, changed or went.
+ * Notices that bundles, or files that lie beside each other, came, changed or went.
  *
  * The system's notifications are not enough: network volumes have none, and a link that is turned to another folder
  * gives one where the link is, not where it leads. So what is there is looked at every so often, and a notification only
@@ -9,7 +9,7 @@ import { watch } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
-export interface ModelsWatch {
+export interface FolderWatch {
   close(): void;
 }
 
@@ -23,7 +23,7 @@ const SETTLE_MS = 200;
  * @param pollMs milliseconds between two looks
  * @param changed the next look comes when it is over; must not reject
  */
-export function watchModels(modelsDir: string, pollMs: number, changed: () => Promise<void>): ModelsWatch {
+export function watchFolder(watched: string, pollMs: number, changed: () => Promise<void>): FolderWatch {
   let acted: string | undefined;
   let previous: string | undefined;
   let closed = false;
@@ -33,7 +33,7 @@ export function watchModels(modelsDir: string, pollMs: number, changed: () => Pr
   async function look(): Promise<void> {
     if (looking || closed) return;
     looking = true;
-    const seen = await signature(modelsDir);
+    const seen = await signature(watched);
     acted ??= seen;
     const settled = seen === previous;
     previous = seen;
@@ -53,7 +53,7 @@ export function watchModels(modelsDir: string, pollMs: number, changed: () => Pr
 
   function notifications(): { close(): void } | undefined {
     try {
-      const watcher = watch(modelsDir, { persistent: false }, () => {
+      const watcher = watch(watched, { persistent: false }, () => {
         if (!looking) schedule(SETTLE_MS);
       });
       // A folder that is removed, or a system without watches to spare: looking goes on.
@@ -74,14 +74,16 @@ export function watchModels(modelsDir: string, pollMs: number, changed: () => Pr
   };
 }
 
-/** Differs when a file of a bundle does: its name, place on the disk, size or time. Links are followed. */
-async function signature(modelsDir: string): Promise<string> {
-  const folders = (await readdir(modelsDir).catch(() => [])).filter((name) => !name.startsWith('.')).sort();
+/** Differs when a file of the folder or of one of its folders does: its name, place on the disk, size or time. Links are followed. */
+async function signature(watched: string): Promise<string> {
+  const entries = (await readdir(watched).catch(() => [])).filter((name) => !name.startsWith('.')).sort();
   const parts = await Promise.all(
-    folders.map(async (folder) => {
-      const names = (await readdir(join(modelsDir, folder)).catch(() => [])).sort();
-      const files = await Promise.all(names.map((name) => describe(join(modelsDir, folder, name))));
-      return [folder, ...names.map((name, i) => `${name} ${files[i]}`)].join('\n');
+    entries.map(async (entry) => {
+      const folder = join(watched, entry);
+      const names = (await readdir(folder).catch(() => undefined))?.sort();
+      if (names === undefined) return `${entry} ${await describe(folder)}`;
+      const files = await Promise.all(names.map((name) => describe(join(folder, name))));
+      return [entry, ...names.map((name, i) => `${name} ${files[i]}`)].join('\n');
     }),
   );
   return parts.join('\n\n');

@@ -59,4 +59,16 @@ describe('POLICIES_DIR', () => {
     await until(async () => service.output().includes('policies were not reloaded'));
     assert.equal(await version(), '2');
   });
+
+  it('is watched', async (t) => {
+    const folder = await folderOf(t, { 'a.json': POLICY });
+    const service = await startService(t, { POLICIES_DIR: folder, MODELS_POLL_MS: '200' });
+    const names = async () => {
+      const listed = (await (await fetch(`${service.url}/policies`)).json()) as { policies: { name: string }[] };
+      return listed.policies.map(({ name }) => name);
+    };
+    assert.deepEqual(await names(), ['default', 'forum']);
+    await writeFile(join(folder, 'b.json'), JSON.stringify({ ...POLICY, name: 'late' }));
+    await until(async () => (await names()).includes('late'));
+  });
 });

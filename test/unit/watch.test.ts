@@ -3,14 +3,14 @@ import { appendFile, rename, rm, symlink, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 
-import { watchModels } from '../../src/bundle/watch.ts';
+import { watchFolder } from '../../src/bundle/watch.ts';
 import { copyTiny, modelsFolder } from '../fixtures/bundle-copy.ts';
 import { until } from '../fixtures/tiny-engine.ts';
 
 /** @returns how often a change was told so far */
 async function watched(t: TestContext, models: string): Promise<() => number> {
   let changes = 0;
-  const watch = watchModels(models, 20, async () => {
+  const watch = watchFolder(models, 20, async () => {
     changes++;
   });
   t.after(() => watch.close());
@@ -50,6 +50,16 @@ test('a link that is turned to another folder is noticed, also below the folder 
   await symlink('.v2', join(models, '.next'));
   await rename(join(models, '.next'), volume);
   await until(() => changes() === 1);
+});
+
+test('a file beside others is noticed', async (t) => {
+  const folder = await modelsFolder(t);
+  const changes = await watched(t, folder);
+  await appendFile(join(folder, 'policy.json'), 'x');
+  await until(() => changes() === 1);
+  await quiet();
+  await appendFile(join(folder, 'policy.json'), 'x');
+  await until(() => changes() === 2);
 });
 
 test('work in progress in hidden folders is no change', async (t) => {
