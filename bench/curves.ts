@@ -41,6 +41,9 @@ interface CurveKind extends Pick<Curve, 'name' | 'title' | 'x' | 'y'> {
   setup(workload: Workload, value: number): Setup;
 }
 
+/** Of an effort's turn: there are many points, and the rounds show their spread. */
+const TURN = 0.6;
+
 const DOUBLING = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
 const KINDS: readonly CurveKind[] = [
@@ -122,7 +125,7 @@ export const curves: Command = async ({ bench, conditions, only, save, say }) =>
       requests,
       arrivals: { connections },
       warmUpSeconds: effort.warmUpSeconds,
-      seconds: effort.seconds,
+      seconds: effort.seconds * TURN,
       seed,
     };
     const result = await measureLoad(service, workload, cpus, load);

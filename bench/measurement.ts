@@ -70,8 +70,8 @@ export interface Row extends Finding {
   readonly target?: string;
 }
 
-/** Three significant digits. */
-export function short(value: number): string {
-  if (!Number.isFinite(value)) return String(value);
+/** Three significant digits; a dash for what is no number, which JSON keeps as null. */
+export function short(value: number | null): string {
+  if (value === null || !Number.isFinite(value)) return '—';
   return value !== 0 && Math.abs(value) < 1000 ? String(Number(value.toPrecision(3))) : String(Math.round(value));
 }
