@@ -37,7 +37,8 @@ export const EvasionSchema = Type.Object(
       { ...closed, description: 'How many places of each kind of disguise were found' },
     ),
     folded: Type.Boolean({
-      description: 'Whether the scores are those of the text with disguises undone, because they were higher',
+      description:
+        'Whether the scores are those of the text with disguises undone: it was decided on more gravely, or scored higher',
     }),
     offensiveAsSent: Type.Optional(
       Type.Number({ minimum: 0, maximum: 1, description: 'With `folded`: `offensive` of the text as it was sent' }),

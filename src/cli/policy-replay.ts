@@ -13,7 +13,7 @@ import { type Engine, EngineError } from '../engine/types.ts';
 import { createModerator } from '../moderation/moderator.ts';
 import { createPolicies, PolicyError } from '../moderation/policies.ts';
 import type { Policy } from '../moderation/policy.ts';
-import { type ModeratedText, ModerationError } from '../moderation/types.ts';
+import { ModerationError } from '../moderation/types.ts';
 import { ReplayError } from './replay/failure.ts';
 import { type LabelledText, readIds, readLabelled } from './replay/labelled-file.ts';
 import { bandOf, cheapestBand, measure, type ReadText, scoresOf, sweepBlock } from './replay/measure.ts';
@@ -31,7 +31,7 @@ FILE is .csv, .tsv or .jsonl, with a header line or field names.
   --id-column NAME        column of the ids (id)
   --policy NAME           policy to replay (default)
   --model NAME            model, for a policy that names none
-  --sweep SCORE           offensive, or the label whose thresholds are varied (the policy's first)
+  --sweep SCORE           offensive or labels.NAME: whose thresholds are varied (the policy's first)
   --cost-fp NUMBER        of a harmless text that is blocked (1)
   --cost-fn NUMBER        of an offensive text that is allowed (1)
   --cost-review NUMBER    of a text that a person looks at (0.1)
@@ -99,7 +99,7 @@ async function main(): Promise<void> {
   const band = bandOf(policy, score, texts);
   const replay: Replay = {
     policy,
-    models: (texts[0] as ReadText).readings.map(({ model: { name, version } }) => ({ name, version })),
+    models: (texts[0] as ReadText).forms[0].map(({ model: { name, version } }) => ({ name, version })),
     score,
     costs,
     n: texts.length,
@@ -151,18 +151,13 @@ async function moderateAll(
   let found: Policy | undefined;
   for (let from = 0; from < labelled.length; from += CHUNK) {
     const chunk = labelled.slice(from, from + CHUNK);
-    const { model, policy, results } = await moderate(chunk.map(({ text }) => text));
+    const { policy, results } = await moderate(chunk.map(({ text }) => text));
     found = policy;
     for (const [index, result] of results.entries()) {
       if (result instanceof EngineError) continue;
-      texts.push(readText(model, result, (chunk[index] as LabelledText).offensive));
+      const { forms, evasion, language } = result;
+      texts.push({ offensive: (chunk[index] as LabelledText).offensive, forms, evasion, language });
     }
   }
   return { policy: found as Policy, texts, unanswered: labelled.length - texts.length };
-}
-
-function readText(model: ReadText['readings'][number]['model'], result: ModeratedText, offensive: boolean): ReadText {
-  const { evasion, language, others } = result;
-  const readings = [{ model, result }, ...others].map((one) => ({ ...one, folded: evasion.folded }));
-  return { offensive, readings, evasion, language };
 }

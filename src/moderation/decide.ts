@@ -1,16 +1,22 @@
 /** From scores to a decision and what it rests on. Pure: no engine, no text. */
-import type { ServedModel, WindowResult } from '../engine/types.ts';
+import type { ServedModel } from '../engine/types.ts';
 import { meanGateAt } from './gate-threshold.ts';
 import { DECISIONS, type Decision, type Policy, type PolicyThresholds } from './policy.ts';
 import { labelScore, meanGate, offensiveScore } from './scores.ts';
-import { type Evasion, type Language, ModerationError, type Reason } from './types.ts';
+import {
+  type Evasion,
+  type Form,
+  type Forms,
+  type Language,
+  ModerationError,
+  type Reading,
+  type Reason,
+} from './types.ts';
 
-/** What one model of the policy said of a text. */
-export interface Reading {
-  readonly model: ServedModel;
-  readonly result: Pick<WindowResult, 'probabilities' | 'gates'>;
-  /** Whether the folded text was read. */
-  readonly folded: boolean;
+/** What is known of a text without a model. */
+interface Context {
+  readonly evasion: Pick<Evasion, 'kinds'>;
+  readonly language?: Language | undefined;
 }
 
 /** Something that asks for a decision. */
@@ -32,14 +38,40 @@ interface Verdict {
 }
 
 /**
+ * The decision on the form of a text that is decided on most gravely, so that a disguise never makes one milder, and
+ * neither does undoing it. Of equal ones, on the form with the higher `offensive` of the first model, and on the first.
+ *
+ * @throws ModerationError `policy_unfit` when a model lacks what the policy asks of it
+ */
+export function decideForms<R extends Reading>(
+  policy: Policy,
+  forms: Forms<R>,
+  context: Context,
+): Verdict & { readonly form: Form<R> } {
+  const [first, ...others] = forms.map((form) => {
+    const [{ model, result }] = form;
+    return {
+      form,
+      offensive: offensiveScore(model.manifest, result.probabilities),
+      ...decide(policy, form, context),
+    };
+  });
+  const rank = (verdict: Verdict) => DECISIONS.indexOf(verdict.decision);
+  const { form, decision, reasons } = others.reduce(
+    (best, one) => {
+      const graver = rank(one) - rank(best);
+      return graver > 0 || (graver === 0 && one.offensive > best.offensive) ? one : best;
+    },
+    first as NonNullable<typeof first>,
+  );
+  return { form, decision, reasons };
+}
+
+/**
  * @param readings one for each model of the policy, in its order
  * @throws ModerationError `policy_unfit` when a model lacks what the policy asks of it
  */
-export function decide(
-  policy: Policy,
-  readings: readonly Reading[],
-  { evasion, language }: { readonly evasion: Evasion; readonly language?: Language | undefined },
-): Verdict {
+export function decide(policy: Policy, readings: readonly Reading[], { evasion, language }: Context): Verdict {
   const scored = COMBINATIONS[policy.combine ?? 'any'](policy, readings);
   const raised = [
     ...gateFindings(policy, readings),
@@ -151,7 +183,7 @@ function gateFindings({ gates }: Policy, readings: readonly Reading[]): Finding[
   });
 }
 
-function evasionFindings(policy: Policy, { kinds }: Evasion): Finding[] {
+function evasionFindings(policy: Policy, { kinds }: Context['evasion']): Finding[] {
   const watched = (policy.evasion?.review ?? []).filter((kind) => (kinds[kind] ?? 0) > 0);
   return watched.length === 0 ? [] : [{ decision: 'review', reason: { code: 'evasion', kinds: watched } }];
 }

@@ -6,10 +6,9 @@ import {
   EngineError,
   type ServedModel,
   type TextOutcome,
-  type TextResult,
   type Timing,
 } from '../engine/types.ts';
-import { decide, type Reading } from './decide.ts';
+import { decideForms } from './decide.ts';
 import { inspect } from './inspect.ts';
 import type { DetectLanguage } from './language.ts';
 import { BUILT_IN_POLICIES, type Policies } from './policies.ts';
@@ -17,11 +16,14 @@ import { DEFAULT_POLICY, type Policy } from './policy.ts';
 import { offensiveScore } from './scores.ts';
 import {
   type Evasion,
+  type Form,
+  type Forms,
   type Language,
   type ModeratedText,
   type Moderation,
   ModerationError,
   type Moderator,
+  type TextReading,
 } from './types.ts';
 
 export interface ModeratorOptions {
@@ -50,11 +52,8 @@ export function createModerator({ engine, policies = BUILT_IN_POLICIES, detectLa
         model: served[0] as ServedModel,
         timing: combineTimings(answers.map(({ timing }) => timing)),
         results: inspections.map(({ disguises, language: detected }, index) => {
-          const outcomes = answers.map(({ outcomes }) => outcomes[index] as FoldedOutcome | EngineError);
-          const failure = outcomes.find((outcome) => outcome instanceof EngineError);
-          if (failure !== undefined) return failure;
           const language = detectLanguage === undefined ? undefined : judge(detected, served);
-          return moderated(policy, served, outcomes as FoldedOutcome[], disguises.kinds, language);
+          return moderated(policy, answers, index, disguises.kinds, language);
         }),
       };
     },
@@ -68,17 +67,12 @@ function choose(policies: readonly Policy[], name: string): Policy {
   throw new ModerationError('unknown_policy', `There is no such policy; there are ${names}`);
 }
 
-/** What one model says of one text: as it was sent, or folded where that scores higher. */
-interface FoldedOutcome {
-  readonly result: TextResult;
-  readonly folded: boolean;
-  readonly asSent: TextResult;
-}
-
 interface ModelAnswer {
   readonly model: ServedModel;
   readonly timing: Timing;
-  readonly outcomes: readonly (FoldedOutcome | EngineError)[];
+  readonly asSent: readonly TextOutcome[];
+  /** Of the texts that have a folded form, by their index. */
+  readonly folded: ReadonlyMap<number, TextOutcome>;
 }
 
 /**
@@ -96,47 +90,57 @@ async function readTexts(
   const folds = folded.flatMap((text, index) => (text === texts[index] ? [] : [{ index, text }]));
   const all = [...texts, ...folds.map(({ text }) => text)];
   const answers = await Promise.all(models.map((model) => engine.classifyEach({ ...options, model, texts: all })));
-  return answers.map(({ model, timing, results }) => {
-    const foldedResults = new Map(folds.map(({ index }, position) => [index, results[texts.length + position]]));
-    const outcomes = texts.map((_, index) => higher(model, results[index] as TextOutcome, foldedResults.get(index)));
-    return { model, timing, outcomes };
-  });
+  return answers.map(({ model, timing, results }) => ({
+    model,
+    timing,
+    asSent: results.slice(0, texts.length),
+    folded: new Map(folds.map(({ index }, position) => [index, results[texts.length + position] as TextOutcome])),
+  }));
 }
 
-/** A folded form that cannot be answered counts for nothing. */
-function higher(model: ServedModel, asSent: TextOutcome, folded: TextOutcome | undefined): FoldedOutcome | EngineError {
-  if (asSent instanceof EngineError) return asSent;
-  if (folded === undefined || folded instanceof EngineError) return { result: asSent, folded: false, asSent };
-  const rises =
-    offensiveScore(model.manifest, folded.probabilities) > offensiveScore(model.manifest, asSent.probabilities);
-  return { result: rises ? folded : asSent, folded: rises, asSent };
-}
-
+/** @returns the error of the first model that has no answer to the text as it was sent */
 function moderated(
   policy: Policy,
-  models: readonly ServedModel[],
-  outcomes: readonly FoldedOutcome[],
+  answers: readonly ModelAnswer[],
+  index: number,
   kinds: Evasion['kinds'],
   language: Language | undefined,
-): ModeratedText {
-  const readings = outcomes.map(({ result, folded }, index): Reading => {
-    return { model: models[index] as ServedModel, result, folded };
-  });
-  const [first, ...others] = outcomes as [FoldedOutcome, ...FoldedOutcome[]];
+): ModeratedText | EngineError {
+  const asSent = readingsOf(answers, ({ asSent }) => asSent[index] as TextOutcome, false);
+  if (asSent instanceof EngineError) return asSent;
+  const isFolded = answers.every(({ folded }) => folded.has(index));
+  const folded = isFolded && readingsOf(answers, (answer) => answer.folded.get(index) as TextOutcome, true);
+  // A folded form that a model cannot answer counts for nothing.
+  const forms: Forms<TextReading> = folded === false || folded instanceof EngineError ? [asSent] : [asSent, folded];
+  const { form, ...verdict } = decideForms(policy, forms, { evasion: { kinds }, language });
+  const [first, ...others] = form;
   const evasion: Evasion = first.folded
-    ? {
-        kinds,
-        folded: true,
-        offensiveAsSent: offensiveScore((models[0] as ServedModel).manifest, first.asSent.probabilities),
-      }
+    ? { kinds, folded: true, offensiveAsSent: offensiveScore(first.model.manifest, asSent[0].result.probabilities) }
     : { kinds, folded: false };
   return {
     ...first.result,
-    ...decide(policy, readings, { evasion, language }),
+    ...verdict,
     evasion,
     ...(language === undefined ? {} : { language }),
-    others: others.map(({ result }, index) => ({ model: models[index + 1] as ServedModel, result })),
+    others,
+    forms,
   };
+}
+
+/** @returns the error of the first model that has no answer to this form of the text */
+function readingsOf(
+  answers: readonly ModelAnswer[],
+  outcomeOf: (answer: ModelAnswer) => TextOutcome,
+  folded: boolean,
+): Form<TextReading> | EngineError {
+  const readings: TextReading[] = [];
+  for (const answer of answers) {
+    const result = outcomeOf(answer);
+    if (result instanceof EngineError) return result;
+    readings.push({ model: answer.model, result, folded });
+  }
+  // A policy has at least one model.
+  return readings as [TextReading, ...TextReading[]];
 }
 
 /** A model that lists `pt-BR` reads `pt`: detectors do not tell regions apart. */

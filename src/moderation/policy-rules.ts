@@ -85,7 +85,8 @@ function decidingModels(
 
 /** @param served with it, names of thresholds are looked up too; without it only numbers are compared */
 function bandProblems({ offensive, labels = {} }: PolicyThresholds = {}, served?: ServedModel): string[] {
-  const bands = Object.entries({ ...labels, ...(offensive === undefined ? {} : { offensive }) });
+  // A label may be called offensive too.
+  const bands = [...Object.entries(labels), ...(offensive === undefined ? [] : [['offensive', offensive] as const])];
   return bands.flatMap(([name, { review, block }]) => {
     const named = typeof review === 'string' || typeof block === 'string';
     if (named !== (served !== undefined)) return [];

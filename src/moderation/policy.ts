@@ -90,7 +90,7 @@ export const PolicySchema = Type.Object(
       Type.Object(
         {
           fold: Type.Optional(
-            Type.Boolean({ description: 'Also score the text with disguises undone; the higher score counts' }),
+            Type.Boolean({ description: 'Also score the text with disguises undone; the graver decision counts' }),
           ),
           review: Type.Optional(
             Type.Array(Type.Enum([...EVASION_KINDS]), {

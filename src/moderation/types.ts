@@ -39,7 +39,7 @@ export interface Reason {
 export interface Evasion {
   /** How many places of each kind of disguise the text holds; kinds without any are absent. */
   readonly kinds: Readonly<Partial<Record<EvasionKind, number>>>;
-  /** Whether the answer is that of the text with disguises undone, because its `offensive` was higher. */
+  /** Whether the answer is that of the text with disguises undone: it was decided on more gravely, or scored higher. */
   readonly folded: boolean;
   /** With `folded`: `offensive` of the text as it was sent. */
   readonly offensiveAsSent?: number;
@@ -52,6 +52,22 @@ export interface Language {
   readonly supported: boolean | null;
 }
 
+/** What one model of the policy said of one form of a text. */
+export interface Reading {
+  readonly model: ServedModel;
+  readonly result: Pick<TextResult, 'probabilities' | 'gates'>;
+  /** Whether that form is the folded one. */
+  readonly folded: boolean;
+}
+
+/** One form of a text, read by every model of the policy, in its order. */
+export type Form<R extends Reading = Reading> = readonly [R, ...R[]];
+
+/** As sent, and with disguises undone where that is another text and every model can answer it. */
+export type Forms<R extends Reading = Reading> = readonly [Form<R>, ...Form<R>[]];
+
+export type TextReading = Reading & { readonly result: TextResult };
+
 /** The answer of the first model, and the decision over all of them. */
 export interface ModeratedText extends TextResult {
   readonly decision: Decision;
@@ -61,7 +77,9 @@ export interface ModeratedText extends TextResult {
   /** Absent when languages are not looked at. */
   readonly language?: Language;
   /** What the further models of the policy said, in its order. */
-  readonly others: readonly { readonly model: ServedModel; readonly result: TextResult }[];
+  readonly others: readonly TextReading[];
+  /** All that the decision was made from. */
+  readonly forms: Forms<TextReading>;
 }
 
 /** `model` and the results' own numbers are those of the policy's first model. */

@@ -4,12 +4,12 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 
 import type { ServedModel } from '../../src/engine/types.ts';
-import { decide, type Reading } from '../../src/moderation/decide.ts';
+import { decide, decideForms } from '../../src/moderation/decide.ts';
 import { DECISIONS, DEFAULT_POLICY, type Decision, type Policy } from '../../src/moderation/policy.ts';
-import type { Language } from '../../src/moderation/types.ts';
+import type { Form, Language, Reading } from '../../src/moderation/types.ts';
 import { GATED, PLAIN } from '../api/fake-engine.ts';
 
-const NOTHING = { evasion: { kinds: {}, folded: false } };
+const NOTHING = { evasion: { kinds: {} } };
 
 function policy(own: Partial<Policy>): Policy {
   return { schemaVersion: 1, name: 'own', version: '7', ...own };
@@ -114,7 +114,7 @@ describe('several models of a policy', () => {
 
   it('do not name a model that was outvoted', () => {
     const own = policy({ ...all, evasion: { review: ['bidi'] } });
-    const found = { evasion: { kinds: { bidi: 1 }, folded: false } };
+    const found = { evasion: { kinds: { bidi: 1 } } };
     assert.deepEqual(decide(own, [reading(0.9), hateReading(0.1, 0.1)], found), {
       decision: 'review',
       reasons: [{ code: 'evasion', kinds: ['bidi'] }],
@@ -178,7 +178,7 @@ describe('what else sends a text to review', () => {
 
   it('is a disguise that the policy watches, and no other', () => {
     const own = policy({ ...BAND, evasion: { review: ['bidi', 'confusables'] } });
-    const found = (kinds: object) => decide(own, [reading(0.1)], { evasion: { kinds, folded: false } });
+    const found = (kinds: object) => decide(own, [reading(0.1)], { evasion: { kinds } });
     assert.deepEqual(found({ confusables: 2, leetspeak: 1 }), {
       decision: 'review',
       reasons: [{ code: 'evasion', kinds: ['confusables'] }],
@@ -197,6 +197,36 @@ describe('what else sends a text to review', () => {
     assert.equal(found('block', { detected: null, supported: null }).decision, 'allow');
     assert.equal(found('block', undefined).decision, 'allow');
     assert.equal(decide(BAND, [reading(0.1)], { ...NOTHING, language: foreign }).decision, 'allow');
+  });
+});
+
+describe('two forms of a text', () => {
+  const folded = (off: number): Form => [reading(off, { folded: true })];
+  const asSent = (off: number): Form => [reading(off)];
+  const shown = (sent: number, undone: number) => {
+    const { form, decision } = decideForms(BAND, [asSent(sent), folded(undone)], NOTHING);
+    return [decision, form[0].folded];
+  };
+
+  it('are decided on by the graver of the two', () => {
+    assert.deepEqual(shown(0.1, 0.9), ['block', true]);
+    assert.deepEqual(shown(0.9, 0.1), ['block', false]);
+    assert.deepEqual(shown(0.5, 0.9), ['block', true]);
+  });
+
+  it('are shown by the higher score where they are decided on alike, and as sent where that is equal', () => {
+    assert.deepEqual(shown(0.1, 0.2), ['allow', true]);
+    assert.deepEqual(shown(0.2, 0.1), ['allow', false]);
+    assert.deepEqual(shown(0.5, 0.5), ['review', false]);
+  });
+
+  it('are never decided on more mildly than the text as it was sent, whatever the threshold is for', () => {
+    const hate = policy({ thresholds: { labels: { hate: { block: 0.5 } } } });
+    const undone: Form = [{ ...hateReading(0.75, 0.2), folded: true }];
+    const { decision, form, reasons } = decideForms(hate, [[hateReading(0.3, 0.6)], undone], NOTHING);
+    assert.equal(decision, 'block');
+    assert.equal(form[0].folded, false);
+    assert.deepEqual(reasons, [{ code: 'block_threshold', model: 'plain', label: 'hate', value: 0.6, threshold: 0.5 }]);
   });
 });
 

@@ -64,6 +64,11 @@ const WRONG: readonly [what: string, policy: object, problem: RegExp][] = [
     /reviews hate from 0.9 and blocks from 0.5: review must not be above block/,
   ],
   [
+    'review above block of a label that is called offensive',
+    own({ thresholds: { offensive: { review: 0.1 }, labels: { offensive: { review: 0.9, block: 0.5 } } } }),
+    /reviews offensive from 0.9 and blocks from 0.5/,
+  ],
+  [
     'review above block once names are looked up',
     own({ models: models('gated'), thresholds: { offensive: { review: 0.95, block: 'high-precision' } } }),
     /reviews offensive from 0.95 and blocks from 0.9 with gated/,

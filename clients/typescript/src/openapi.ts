@@ -927,7 +927,7 @@ export interface components {
                         leetspeak?: number;
                         "repeated-letters"?: number;
                     };
-                    /** @description Whether the scores are those of the text with disguises undone, because they were higher */
+                    /** @description Whether the scores are those of the text with disguises undone: it was decided on more gravely, or scored higher */
                     folded: boolean;
                     /** @description With `folded`: `offensive` of the text as it was sent */
                     offensiveAsSent?: number;
@@ -1122,7 +1122,7 @@ export interface components {
                 reviewAbovePercentile: number;
             };
             evasion?: {
-                /** @description Also score the text with disguises undone; the higher score counts */
+                /** @description Also score the text with disguises undone; the graver decision counts */
                 fold?: boolean;
                 /** @description Kinds of disguise that send a text to review whatever its score */
                 review?: ("bidi" | "invisible" | "combining-marks" | "confusables" | "spaced-letters" | "leetspeak" | "repeated-letters")[];

@@ -1,12 +1,12 @@
 /** What a policy makes of labelled texts, and what it would make of them with other thresholds. Pure. */
-import { decide, type Reading, thresholdValue } from '../../moderation/decide.ts';
+import { decideForms, thresholdValue } from '../../moderation/decide.ts';
 import type { Decision, Policy, PolicyThresholds } from '../../moderation/policy.ts';
-import type { Evasion, Language } from '../../moderation/types.ts';
+import type { Evasion, Forms, Language } from '../../moderation/types.ts';
 
 /** A labelled text after the models have read it. */
 export interface ReadText {
   readonly offensive: boolean;
-  readonly readings: readonly Reading[];
+  readonly forms: Forms;
   readonly evasion: Evasion;
   readonly language?: Language | undefined;
 }
@@ -48,7 +48,7 @@ export function measure(policy: Policy, texts: readonly ReadText[], costs: Costs
     block: { offensive: 0, harmless: 0 },
   };
   for (const text of texts) {
-    const { decision } = decide(policy, text.readings, text);
+    const { decision } = decideForms(policy, text.forms, text);
     counts[decision][text.offensive ? 'offensive' : 'harmless']++;
   }
   const { allow, review, block } = counts;
@@ -66,13 +66,14 @@ export function measure(policy: Policy, texts: readonly ReadText[], costs: Costs
   };
 }
 
-/** `offensive`, or the name of a label. */
+/** `offensive`, or `labels.` and the name of a label: a label may be called offensive too. */
 export type ScoreName = string;
+const LABEL = 'labels.';
 
 /** The scores for which the policy has thresholds, `offensive` first. */
 export function scoresOf(policy: Policy): ScoreName[] {
   const all = thresholdsOf(policy);
-  const labels = all.flatMap(({ labels = {} }) => Object.keys(labels));
+  const labels = all.flatMap(({ labels = {} }) => Object.keys(labels).map((label) => LABEL + label));
   const offensive = all.some((own) => own.offensive !== undefined) ? ['offensive'] : [];
   return [...new Set([...offensive, ...labels])];
 }
@@ -85,7 +86,8 @@ function thresholdsOf({ models = [], thresholds }: Policy): PolicyThresholds[] {
 export function withBand(policy: Policy, score: ScoreName, band: Band): Policy {
   const replaced = (own: PolicyThresholds): PolicyThresholds => {
     if (score === 'offensive') return own.offensive === undefined ? own : { ...own, offensive: band };
-    return own.labels?.[score] === undefined ? own : { ...own, labels: { ...own.labels, [score]: band } };
+    const label = score.slice(LABEL.length);
+    return own.labels?.[label] === undefined ? own : { ...own, labels: { ...own.labels, [label]: band } };
   };
   return {
     ...policy,
@@ -102,10 +104,10 @@ export function withBand(policy: Policy, score: ScoreName, band: Band): Policy {
 
 /** Where the policy begins to review and to block by a score; of several models, where the first of them does. */
 export function bandOf(policy: Policy, score: ScoreName, texts: readonly ReadText[]): Band {
-  const served = (texts[0] as ReadText).readings.map(({ model }) => model);
+  const served = (texts[0] as ReadText).forms[0].map(({ model }) => model);
   const bands = served.flatMap((model, index) => {
     const own = policy.models?.[index]?.thresholds ?? policy.thresholds;
-    const band = score === 'offensive' ? own?.offensive : own?.labels?.[score];
+    const band = score === 'offensive' ? own?.offensive : own?.labels?.[score.slice(LABEL.length)];
     if (band === undefined) return [];
     const block = thresholdValue(band.block, model) ?? 1;
     return [{ review: thresholdValue(band.review, model) ?? block, block }];

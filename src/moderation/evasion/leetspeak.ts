@@ -42,11 +42,11 @@ function undo(word: string): string {
   const letters = word.replace(/[^A-Za-z1|]/g, (sign) => LETTER_OF[sign] ?? sign);
   return letters
     .replace(/[1|]{2}/g, 'll')
-    .replace(BAR, (_, at: number) => (isL(letters.slice(0, at), letters.slice(at + 1)) ? 'l' : 'i'));
+    .replace(BAR, (_, at: number, whole: string) => (isL(whole[at - 1], whole[at + 1]) ? 'l' : 'i'));
 }
 
 /** What is more frequent in English: after a vowel, before y, and before a vowel where l can begin a syllable, l. */
-function isL(before: string, after: string): boolean {
-  if (/[aeiou]$/i.test(before) || /^y/i.test(after)) return true;
-  return /(?:^|[bcfgkps])$/i.test(before) && /^[aeou]/i.test(after);
+function isL(before = '', after = ''): boolean {
+  if (/[aeiou]/i.test(before) || /y/i.test(after)) return true;
+  return (before === '' || /[bcfgkps]/i.test(before)) && /[aeou]/i.test(after);
 }

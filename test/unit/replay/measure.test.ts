@@ -22,8 +22,8 @@ const POLICY: Policy = {
 };
 
 function read(off: number, offensive: boolean): ReadText {
-  const readings = [{ model: GATED, result: { probabilities: [1 - off, off], gates: [] }, folded: false }];
-  return { offensive, readings, evasion: { kinds: {}, folded: false } };
+  const reading = { model: GATED, result: { probabilities: [1 - off, off], gates: [] }, folded: false };
+  return { offensive, forms: [[reading]], evasion: { kinds: {}, folded: false } };
 }
 
 /** Blocked: 2 offensive, 1 harmless. Reviewed: 1 and 1. Allowed: 1 and 4. */
@@ -105,21 +105,23 @@ describe('other thresholds', () => {
       ...POLICY,
       models: [{ model: 'gated' }, { model: 'plain', thresholds: { labels: { hate: { block: 0.3 } } } }],
     };
-    assert.deepEqual(scoresOf(many), ['offensive', 'hate']);
+    assert.deepEqual(scoresOf(many), ['offensive', 'labels.hate']);
     const band = { review: 0.1, block: 0.2 };
     assert.deepEqual(withBand(many, 'offensive', band), { ...many, thresholds: { offensive: band } });
-    assert.deepEqual(withBand(many, 'hate', band).models?.[1], {
+    assert.deepEqual(withBand(many, 'labels.hate', band).models?.[1], {
       model: 'plain',
       thresholds: { labels: { hate: band } },
     });
     const text: ReadText = {
       ...(TEXTS[0] as ReadText),
-      readings: [
-        ...(TEXTS[0] as ReadText).readings,
-        { model: PLAIN, result: { probabilities: [0.5, 0.25, 0.25], gates: [] }, folded: false },
+      forms: [
+        [
+          ...(TEXTS[0] as ReadText).forms[0],
+          { model: PLAIN, result: { probabilities: [0.5, 0.25, 0.25], gates: [] }, folded: false },
+        ],
       ],
     };
-    assert.deepEqual(bandOf(many, 'hate', [text]), { review: 0.3, block: 0.3 });
+    assert.deepEqual(bandOf(many, 'labels.hate', [text]), { review: 0.3, block: 0.3 });
   });
 });
 
