@@ -35,6 +35,8 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, leaveWhi
 // Asks for a reload later; unheard, it would end the process.
 process.on('SIGHUP', () => {});
 
+// Its statistics take a quarter of a second to read, in which the child processes start.
+const detecting = languageDetector();
 const engine = await startEngine();
 metrics.watch(engine);
 const lifecycle = createLifecycle();
@@ -46,7 +48,7 @@ const app = await buildApp({
   metrics,
   config,
   policies,
-  detectLanguage: await languageDetector(),
+  detectLanguage: await detecting,
   attributes: await readAttributes(),
   feedback: await openFeedback(),
   version: await ownVersion(),
