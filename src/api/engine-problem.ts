@@ -3,7 +3,7 @@ import { EngineError } from '../engine/types.ts';
 import { Problem } from './problems.ts';
 
 /** `Retry-After` in seconds: whole ones, at least one. */
-export function retryAfter(error: EngineError): string {
+function retryAfter(error: EngineError): string {
   return String(Math.max(1, Math.ceil((error.retryAfterMs ?? 1_000) / 1_000)));
 }
 

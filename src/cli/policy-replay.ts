@@ -14,6 +14,7 @@ import { createModerator } from '../moderation/moderator.ts';
 import { createPolicies, PolicyError } from '../moderation/policies.ts';
 import type { Policy } from '../moderation/policy.ts';
 import { ModerationError } from '../moderation/types.ts';
+import { sizeConfig } from '../sized-config.ts';
 import { ReplayError } from './replay/failure.ts';
 import { type LabelledText, readIds, readLabelled } from './replay/labelled-file.ts';
 import { bandOf, cheapestBand, measure, type ReadText, scoresOf, sweepBlock } from './replay/measure.ts';
@@ -57,6 +58,9 @@ const OPTIONS = {
   json: { type: 'string' },
   help: { type: 'boolean', default: false },
 } as const;
+
+/** An hour: what takes longer hangs. */
+const LONGEST_ANSWER_MS = 3_600_000;
 
 /** Texts in one call of the engine: its queue holds more. */
 const CHUNK = 256;
@@ -129,8 +133,9 @@ interface Read {
 }
 
 async function readTexts(labelled: readonly LabelledText[], name: string, model: string | undefined): Promise<Read> {
-  const config = loadConfig(process.env);
-  const engine = await createEngine(config).catch(() => {
+  const { config } = await sizeConfig(loadConfig(process.env), process.env);
+  // Nobody waits for an answer here, and nothing is to be compared with another model.
+  const engine = await createEngine({ ...config, answerTimeoutMs: LONGEST_ANSWER_MS, shadows: [] }).catch(() => {
     throw new ReplayError(`MODELS_DIR (${config.modelsDir}) cannot be read: point it to a folder that holds bundles.`);
   });
   try {
