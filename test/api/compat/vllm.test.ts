@@ -46,6 +46,15 @@ describe('vLLM on POST /classify', () => {
     assert.equal((both.body as { code: string }).code, 'unknown_option');
   });
 
+  it('compiles its validator once, not for every request', async (t) => {
+    const { classify } = await foreignApp();
+    await classify({ input: 'a' });
+    // What Ajv makes a validator with.
+    const compile = t.mock.method(globalThis, 'Function');
+    for (let request = 0; request < 3; request += 1) await classify({ input: 'a' });
+    assert.equal(compile.mock.callCount(), 0);
+  });
+
   it('gives logarithms without the activation', async () => {
     const { ask } = await foreignApp();
     for (const option of ['use_activation', 'activation']) {

@@ -71,10 +71,12 @@ const ResponseSchema = Type.Object(
 
 export function vllmForm(options: CompatOptions): SecondForm {
   const schema = requestSchema(options.config);
+  // One object: Fastify keeps a compiled validator for each object that it is asked for.
+  const reference = refer(schema);
   const toProblem = bodyProblem(EXPECTED);
 
   async function respond(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
-    const validate = request.compileValidationSchema(refer(schema));
+    const validate = request.compileValidationSchema(reference);
     if ('messages' in (request.body as object) && !('input' in (request.body as object))) {
       throw new Problem('invalid_body', { detail: 'Send `input`; `messages` are not taken.', pointer: '/messages' });
     }
