@@ -7,7 +7,7 @@
  * among those that would be allowed otherwise the share that is offensive, beside the same share of all allowed texts.
  */
 import { createEngine } from '../src/engine/engine.ts';
-import { meanGateAt } from '../src/moderation/gate-threshold.ts';
+import { meanGateAt } from '../src/moderation/gate-context.ts';
 import { meanGate, offensiveScore } from '../src/moderation/scores.ts';
 import { type LabelledText, olidDevelopment } from './labelled.ts';
 

@@ -1,6 +1,6 @@
 /** From scores to a decision and what it rests on. Pure: no engine, no text. */
 import type { ServedModel } from '../engine/types.ts';
-import { meanGateAt } from './gate-threshold.ts';
+import { meanGateAt } from './gate-context.ts';
 import { DECISIONS, type Decision, type Policy, type PolicyThresholds } from './policy.ts';
 import { labelScore, meanGate, offensiveScore } from './scores.ts';
 import {

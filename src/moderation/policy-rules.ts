@@ -1,7 +1,7 @@
 /** What the schema of a policy cannot say: rules between its fields, and between it and the models that are served. */
 import type { Engine, ServedModel } from '../engine/types.ts';
 import { thresholdValue } from './decide.ts';
-import { meanGateAt } from './gate-threshold.ts';
+import { meanGateAt } from './gate-context.ts';
 import { DEFAULT_POLICY, type Policy, type PolicyThresholds } from './policy.ts';
 
 export type ServedModels = Pick<Engine, 'find' | 'models'>;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import type { Manifest } from '../../src/bundle/manifest.ts';
-import { gateContext } from '../../src/moderation/gate-context.ts';
+import { gateContext, meanGateAt } from '../../src/moderation/gate-context.ts';
 import { GATED } from '../api/fake-engine.ts';
 
 const gates = [{ layer: 0, module: 'query' }];
@@ -64,5 +64,34 @@ describe('gates in context', () => {
 
   it('say nothing for a model without gates', () => {
     assert.deepEqual(gateContext({ ...GATED.manifest, gates: [] })([]), { mean: undefined, columns: [] });
+  });
+});
+
+describe('the mean gate at a percentile', () => {
+  const byClass = {
+    NOT: Array.from({ length: 900 }, (_, i) => (i / 900) ** 2),
+    OFF: Array.from({ length: 100 }, (_, i) => 0.5 + i / 200),
+  };
+
+  it('has that percentile', () => {
+    const manifest = manifestOf(byClass);
+    const rank = gateContext(manifest);
+    for (const percentile of [10, 50, 75, 90, 95, 99.5]) {
+      assert.equal(rank([meanGateAt(manifest, percentile) as number]).mean, percentile);
+    }
+  });
+
+  it('is the one that many texts share, whatever the percentile within them', () => {
+    const manifest = manifestOf({ NOT: Array(90).fill(0.2), OFF: Array(10).fill(0.8) });
+    assert.equal(meanGateAt(manifest, 89.9), 0.2);
+    assert.equal(meanGateAt(manifest, 90.1), 0.8);
+  });
+
+  it('is unknown without gates, and for bundles that do not say how means are distributed', () => {
+    const manifest = manifestOf(byClass);
+    assert.equal(meanGateAt({ ...manifest, gates: [] }, 50), undefined);
+    assert.equal(meanGateAt(manifestOf(byClass, false), 50), undefined);
+    const distribution = { ...manifest.distribution, meanGate: null };
+    assert.equal(meanGateAt({ ...manifest, distribution }, 50), undefined);
   });
 });
