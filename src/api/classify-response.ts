@@ -3,8 +3,10 @@ import { type Static, Type } from 'typebox';
 
 import type { Manifest } from '../bundle/manifest.ts';
 import { EngineError, type ServedModel, type TextResult, type WindowResult } from '../engine/types.ts';
+import { thresholdValue } from '../moderation/decide.ts';
 import { type GatePercentiles, gateContext } from '../moderation/gate-context.ts';
 import type { Policy } from '../moderation/policy.ts';
+import { meanGate, offensiveScore, roundScore } from '../moderation/scores.ts';
 import type { ModeratedText, Moderation } from '../moderation/types.ts';
 import { type ClassifyRequest, DEFAULTS } from './classify-request.ts';
 import { Decision, EvasionSchema, LanguageSchema, PolicyReference, Reason } from './decision.ts';
@@ -169,8 +171,7 @@ export function classifyResponse(
   pointTo: (index: number) => string,
   explained?: Explained,
 ): ClassifyResponse {
-  const threshold = thresholdValue(model.manifest, options.threshold ?? DEFAULTS.threshold);
-  const layout = layoutOf(model.manifest);
+  const threshold = thresholdValue(options.threshold ?? DEFAULTS.threshold, model);
   const view = options.gates ?? DEFAULTS.gates;
   return {
     model: referenceTo(model),
@@ -179,7 +180,7 @@ export function classifyResponse(
     results: results.map((result, index) => {
       const explanation = explained?.views.get(index);
       if (result instanceof EngineError) return failedItem(result, pointTo);
-      const scored = score(layout, result, view);
+      const scored = score(model.manifest, result, view);
       return {
         ...scored,
         // Decided on the number that the answer shows, so that a reader can check it.
@@ -188,7 +189,9 @@ export function classifyResponse(
         ...(result.others.length === 0 ? {} : { otherModels: result.others.map((other) => otherModel(other, view)) }),
         windows: result.windows.length,
         ...(explanation === undefined ? {} : { explanation }),
-        ...(options.windows ? { windowResults: result.windows.map((window) => score(layout, window, view)) } : {}),
+        ...(options.windows
+          ? { windowResults: result.windows.map((window) => score(model.manifest, window, view)) }
+          : {}),
       };
     }),
     timing: {
@@ -209,7 +212,7 @@ function decisionOf({ decision, reasons, evasion, language }: ModeratedText) {
 }
 
 function otherModel({ model, result }: { readonly model: ServedModel; readonly result: TextResult }, view: GateView) {
-  return { model: referenceTo(model), ...score(layoutOf(model.manifest), result, view) };
+  return { model: referenceTo(model), ...score(model.manifest, result, view) };
 }
 
 /** The mean gate of each adapted layer of one result, over the layer's modules. */
@@ -225,13 +228,8 @@ function failedItem(error: EngineError, pointTo: (index: number) => string): Fai
   return { error: problemDocument(engineProblem(error, pointTo)) };
 }
 
-function thresholdValue(manifest: Manifest, threshold: NonNullable<ClassifyRequest['threshold']>): number {
-  return typeof threshold === 'number' ? threshold : manifest.thresholds[threshold].value;
-}
-
 /** Where a model's columns go in an answer. */
 interface Layout {
-  readonly labels: readonly { readonly label: string; readonly offensive: boolean }[];
   /** Ascending. */
   readonly layers: readonly {
     readonly layer: number;
@@ -248,7 +246,6 @@ function layoutOf(manifest: Manifest): Layout {
   if (known !== undefined) return known;
   const columns = manifest.gates.map(({ layer, module }, column) => ({ layer, module, column }));
   const layout = {
-    labels: manifest.labels.map((label) => ({ label, offensive: manifest.positiveLabels.includes(label) })),
     layers: [...Map.groupBy(columns, ({ layer }) => layer)]
       .map(([layer, modules]) => ({ layer, modules }))
       .sort((one, other) => one.layer - other.layer),
@@ -258,24 +255,19 @@ function layoutOf(manifest: Manifest): Layout {
   return layout;
 }
 
-function score(layout: Layout, { probabilities, gates, tokens }: WindowResult, view: GateView): Scores {
-  const { labels } = layout;
-  const byLabel: Record<string, number> = {};
-  let best = 0;
-  let offensive = 0;
-  for (const [column, entry] of labels.entries()) {
-    const probability = at(probabilities, column);
-    byLabel[entry.label] = round(probability);
-    if (probability > at(probabilities, best)) best = column;
-    if (entry.offensive) offensive += probability;
-  }
+function score(manifest: Manifest, { probabilities, gates, tokens }: WindowResult, view: GateView): Scores {
+  const best = probabilities.indexOf(Math.max(...probabilities));
   const scores = {
-    label: (labels[best] as Layout['labels'][number]).label,
-    score: round(at(probabilities, best)),
-    offensive: round(Math.min(offensive, 1)),
-    probabilities: byLabel,
+    label: manifest.labels[best] as string,
+    score: roundScore(at(probabilities, best)),
+    offensive: offensiveScore(manifest, probabilities),
+    probabilities: Object.fromEntries(
+      manifest.labels.map((label, column) => [label, roundScore(at(probabilities, column))]),
+    ),
   };
-  return view === 'none' ? { ...scores, tokens } : { ...scores, gates: gateView(layout, gates, view), tokens };
+  return view === 'none'
+    ? { ...scores, tokens }
+    : { ...scores, gates: gateView(layoutOf(manifest), gates, view), tokens };
 }
 
 function gateView(
@@ -283,10 +275,10 @@ function gateView(
   gates: readonly number[],
   view: Exclude<GateView, 'none'>,
 ): Static<typeof Gates> | null {
-  if (gates.length === 0) return null;
-  const mean = round(gates.reduce((sum, gate) => sum + gate, 0) / gates.length);
+  const mean = meanGate(gates);
+  if (mean === undefined) return null;
   if (view === 'mean') return { mean };
-  const values = { mean, layers: byLayer(layers, (column) => round(at(gates, column))) };
+  const values = { mean, layers: byLayer(layers, (column) => roundScore(at(gates, column))) };
   if (view === 'layers') return values;
   const percentiles = rank(gates);
   return {
@@ -309,11 +301,6 @@ function byLayer(layers: Layout['layers'], value: (column: number) => number): R
 /** The engine promises as many values as the manifest names columns. */
 function at(values: readonly number[], index: number): number {
   return values[index] as number;
-}
-
-/** Six decimals: graphs are exact to about 1e-4 to 1e-6, and more digits would only look like knowledge. */
-function round(value: number): number {
-  return Math.round(value * 1e6) / 1e6;
 }
 
 function toMicroseconds(milliseconds: number): number {

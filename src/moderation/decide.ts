@@ -136,11 +136,11 @@ function thresholdFindings(
 }
 
 /** The number that a limit of a policy stands for with a model. */
-export function thresholdValue(
-  limit: number | keyof ServedModel['manifest']['thresholds'] | undefined,
+export function thresholdValue<Limit extends number | keyof ServedModel['manifest']['thresholds'] | undefined>(
+  limit: Limit,
   { manifest }: ServedModel,
-): number | undefined {
-  return typeof limit === 'string' ? manifest.thresholds[limit].value : limit;
+): number | Extract<Limit, undefined> {
+  return typeof limit === 'string' ? manifest.thresholds[limit].value : (limit as number | Extract<Limit, undefined>);
 }
 
 function reasonOf(decision: 'block' | 'review', { label, value, from }: Score, threshold: number): Reason {
