@@ -5,9 +5,7 @@ import { USES } from '../moderation/policy.ts';
 import { GATE_VIEWS, OFFSETS, ON_ERROR, PRIORITIES } from './classify-request.ts';
 import { Problem, type ProblemCode } from './problems.ts';
 import { TIMEOUT_ACCEPTS, TIMEOUT_HEADER } from './request-timeout.ts';
-
-/** Where a name has this form it is a name and not a text that slipped into its place, so it may be repeated. */
-const NAME = /^[A-Za-z_][A-Za-z0-9_-]{0,39}$/;
+import { isSayableName } from './sayable-name.ts';
 
 const OPTION_VALUES: Readonly<Record<string, string>> = {
   model: '`model` must be a string.',
@@ -55,7 +53,7 @@ export function validationProblem(errors: readonly FastifySchemaValidationError[
 
 function unknownOption(name: string): Problem {
   return new Problem('unknown_option', {
-    detail: NAME.test(name) ? `There is no option \`${name}\`.` : 'There is no option of that name.',
+    detail: isSayableName(name) ? `There is no option \`${name}\`.` : 'There is no option of that name.',
   });
 }
 

@@ -3,6 +3,7 @@ import type { FastifySchemaValidationError } from 'fastify/types/schema.js';
 import { Type } from 'typebox';
 
 import { PROBLEMS, Problem, type ProblemCode } from '../../problems.ts';
+import { isSayableName } from '../../sayable-name.ts';
 import { bodyProblem, type ForeignError } from '../errors.ts';
 
 const nullable = (description: string) => Type.Union([Type.String(), Type.Null()], { description });
@@ -69,9 +70,6 @@ export function openAiError(problem: Problem): ForeignError {
   return { status, body: { error } };
 }
 
-/** Where a name has this form it is a name and not a text that slipped into its place, so it may be repeated. */
-const NAME = /^[A-Za-z_][A-Za-z0-9_-]{0,39}$/;
-
 const INPUT = '`input` must be a text, a list of texts, or a list of parts like {"type": "text", "text": "…"}.';
 
 const ordinary = bodyProblem({ input: INPUT, model: '`model` must be the name of a model.' });
@@ -81,7 +79,7 @@ export function openAiValidation(errors: readonly FastifySchemaValidationError[]
   const { keyword, instancePath, params } = errors.at(-1) as FastifySchemaValidationError;
   if (keyword === 'additionalProperties' && instancePath === '') {
     const name = String(params.additionalProperty);
-    const detail = `Unrecognized request argument supplied${NAME.test(name) ? `: ${name}` : ''}.`;
+    const detail = `Unrecognized request argument supplied${isSayableName(name) ? `: ${name}` : ''}.`;
     return new Problem('unknown_option', { detail });
   }
   if (keyword === 'required' && instancePath === '') {

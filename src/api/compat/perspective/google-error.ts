@@ -3,6 +3,7 @@ import type { FastifySchemaValidationError } from 'fastify/types/schema.js';
 import { Type } from 'typebox';
 
 import { PROBLEMS, Problem, type ProblemCode } from '../../problems.ts';
+import { isSayableName } from '../../sayable-name.ts';
 import type { ForeignError } from '../errors.ts';
 
 /** Canonical status -> HTTP status. */
@@ -85,14 +86,12 @@ function badField(field: string, description: string): GoogleProblem {
   return new GoogleProblem('invalid_body', 'INVALID_ARGUMENT', description, [violation]);
 }
 
-/** Where a name has this form it is a name and not a text that slipped into its place, so it may be repeated. */
-const NAME = /^[A-Za-z_][A-Za-z0-9_-]{0,39}$/;
 const POSITION = /^\d{1,7}$/;
 
 /** JSON Pointer -> the field as Google writes it; ends before a name that might be a text. */
 function fieldPath(pointer: string): string {
   const parts = pointer.split('/').slice(1);
-  const strange = parts.findIndex((part) => !NAME.test(part) && !POSITION.test(part));
+  const strange = parts.findIndex((part) => !isSayableName(part) && !POSITION.test(part));
   const path = parts.slice(0, strange === -1 ? parts.length : strange);
   return path
     .map((part) => (POSITION.test(part) ? `[${part}]` : `.${part}`))
@@ -125,7 +124,7 @@ export function googleValidation(errors: readonly FastifySchemaValidationError[]
   const place = field === '' ? '' : ` at '${field}'`;
   if (keyword === 'additionalProperties') {
     const unknown = String(params.additionalProperty);
-    const name = NAME.test(unknown) ? ` "${unknown}"` : '';
+    const name = isSayableName(unknown) ? ` "${unknown}"` : '';
     return badField(field, `Invalid JSON payload received. Unknown name${name}${place}: Cannot find field.`);
   }
   if (field === '') return badField('', 'Invalid JSON payload received. The body must be a JSON object.');
