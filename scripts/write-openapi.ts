@@ -26,6 +26,7 @@ const engine: Engine = {
   load: () => Promise.reject(new Error('no model')),
   unload: () => Promise.reject(new Error('no model')),
   ready: () => false,
+  admit: () => {},
   classify: () => Promise.reject(new Error('no model')),
   classifyEach: () => Promise.reject(new Error('no model')),
   close: async () => {},

@@ -316,7 +316,7 @@ export const SETTINGS = {
     unit: 'ms',
     min: 1,
     max: 3_600_000,
-    fallback: 1_000,
+    fallback: 250,
     doc: 'Longest wait, as measured speeds foretell it, with which an interactive request is taken on; others are refused as `overloaded`',
   }),
   cacheBytes: integer({

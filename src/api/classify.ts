@@ -100,7 +100,8 @@ export const classifyRoutes: FastifyPluginAsyncTypebox<ClassifyOptions> = async 
       const pointTo = (index: number) => (text === undefined ? `/texts/${index}` : '/text');
       const signal = abortSignal(reply);
       const timeoutMs = timeoutOf(request.headers);
-      const asked = { model, policy, texts, signal, priority, timeoutMs };
+      const needed = onError === 'item' ? 0 : texts.length;
+      const asked = { model, policy, texts, signal, priority, timeoutMs, needed };
       const begun = performance.now();
       const moderated = moderator.moderate(asked);
       const answering = onError === 'item' ? moderated : moderated.then(allOrNothing);

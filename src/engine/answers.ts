@@ -7,10 +7,9 @@
  * text has an answer of its own.
  */
 import { LRUCache } from 'lru-cache';
-
+import type { Model } from './bring-up.ts';
 import { combineWindows } from './combine.ts';
 import type { PoolEvents } from './inference-pool.ts';
-import type { Model } from './bring-up.ts';
 import type { Pace } from './pace.ts';
 import { type Quarantine, STRIKES, sumOf } from './quarantine.ts';
 import type { QueueName, Scheduler, Window } from './scheduler.ts';

@@ -56,7 +56,7 @@ export interface EngineOptions {
   readonly batchWindows?: number | undefined;
   /**
    * [QUEUE_WAIT_MS] Milliseconds that an interactive request may have to wait as things stand; beyond it is
-   * `overloaded`. Default 1000.
+   * `overloaded`. Default 250.
    */
   readonly queueWaitMs?: number | undefined;
   /** [QUEUE_WINDOWS] Windows, and texts not yet tokenised, that may wait. Default 2048. */
@@ -126,6 +126,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     },
     watch,
   });
+  let waking = false;
   function tellDepth(): void {
     const bulk = scheduler.waiting('bulk');
     observer.depth?.(scheduler.windows, { interactive: scheduler.windows - bulk, bulk });
@@ -136,7 +137,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     msPerToken: pace.msPerToken,
     workers: () => pool.size,
     batchTokens,
-    queueWaitMs: options.queueWaitMs ?? 1_000,
+    queueWaitMs: options.queueWaitMs ?? 250,
     queueWindows: options.queueWindows ?? 2048,
     queueTokens: options.queueTokens ?? 65_536,
     queueCharacters: options.queueCharacters ?? 2_000_000,
@@ -149,8 +150,13 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     batchTokens,
     observer,
     changed() {
-      pool.wake();
-      tellDepth();
+      if (waking) return;
+      waking = true;
+      queueMicrotask(() => {
+        waking = false;
+        pool.wake();
+        tellDepth();
+      });
     },
   });
   const endProcesses = () => Promise.all([tokenizers.close(), pool.close()]);
@@ -172,14 +178,14 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     await endProcesses();
     throw error;
   }
-  const classifyWith = (model: Model, request: ClassifyRequest, each: boolean) =>
-    models.use(model, () => requests.classify(model, request, each));
+  const classifyWith = (model: Model, request: ClassifyRequest) =>
+    models.use(model, () => requests.classify(model, request));
   const shadows = createShadows({
     rules: options.shadows ?? [],
     find: models.find,
     waiting: () => scheduler.windows + untokenizedTexts(tokenizers),
     limit: workers,
-    classify: (model, request) => classifyWith(model, request, true),
+    classify: classifyWith,
     observer,
   });
 
@@ -187,13 +193,19 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   let inHand = 0;
   let emptied: (() => void) | undefined;
 
-  async function classify(request: ClassifyRequest, each: boolean): Promise<Classification<TextOutcome>> {
+  /** @throws EngineError `unknown_model`, `shutting_down` */
+  function modelOf({ model: reference }: ClassifyRequest): Model {
     if (closing !== undefined) throw new EngineError('shutting_down', 'The service is shutting down');
-    const model = models.find(request.model);
-    if (model === undefined) throw unknownModel(request.model, models.list());
+    const model = models.find(reference);
+    if (model === undefined) throw unknownModel(reference, models.list());
+    return model;
+  }
+
+  async function classifyEach(request: ClassifyRequest): Promise<Classification<TextOutcome>> {
+    const model = modelOf(request);
     inHand++;
     try {
-      const classification = await classifyWith(model, request, each);
+      const classification = await classifyWith(model, request);
       shadows.follow(model, request.texts, classification.results);
       return classification;
     } finally {
@@ -213,9 +225,10 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     load: models.load,
     unload: models.unload,
     ready: () => closing === undefined && models.list().length > 0 && tokenizers.running && pool.running,
-    classifyEach: (request) => classify(request, true),
+    admit: (request) => requests.admit(modelOf(request), request),
+    classifyEach,
     async classify(request) {
-      return allOrNothing(await classify(request, false));
+      return allOrNothing(await classifyEach({ ...request, needed: request.texts.length }));
     },
     close() {
       closing ??= (async () => {

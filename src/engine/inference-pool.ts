@@ -246,13 +246,11 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
 
   async function run(worker: Worker, batch: Batch<T>): Promise<void> {
     worker.busy = true;
+    events.taken(batch);
     const sent = performance.now();
     const ids = batch.windows.map(({ item }) => item.ids);
-    const answering = worker.child.call(runRequest(batch.model, ids), timeoutMs);
-    // While the process works.
-    events.taken(batch);
     try {
-      const ran = await answering;
+      const ran = await worker.child.call(runRequest(batch.model, ids), timeoutMs);
       const ms = performance.now() - sent;
       // The next batch first: the process should not wait for the answers to be put together.
       worker.busy = false;

@@ -19,11 +19,10 @@ import {
 } from './types.ts';
 
 export interface Requests {
-  /**
-   * @param each whether texts fail alone; otherwise the first one that is known to fail rejects the request
-   * @throws EngineError, or the signal's reason
-   */
-  classify(model: Model, request: ClassifyRequest, each: boolean): Promise<Classification<TextOutcome>>;
+  /** @throws EngineError `overloaded` */
+  admit(model: Model, request: ClassifyRequest): void;
+  /** @throws EngineError, or the signal's reason */
+  classify(model: Model, request: ClassifyRequest): Promise<Classification<TextOutcome>>;
 }
 
 /** What clients are told of a text without an answer. */
@@ -74,8 +73,7 @@ export function createRequests(options: {
 
   function run(
     model: Model,
-    { texts, signal, priority = 'interactive', timeoutMs = options.answerTimeoutMs }: ClassifyRequest,
-    each: boolean,
+    { texts, signal, priority = 'interactive', timeoutMs = options.answerTimeoutMs, needed = 0 }: ClassifyRequest,
   ): Promise<Classification<TextOutcome>> {
     const { promise, resolve, reject } = Promise.withResolvers<Classification<TextOutcome>>();
     const started = performance.now();
@@ -108,9 +106,13 @@ export function createRequests(options: {
     function expire(): void {
       observer.late?.({ model: model.served.name, texts: unanswered });
       for (const index of texts.keys()) outcomes[index] ??= failed('deadline_exceeded', index);
-      if (each) finish();
-      else end(() => reject(outcomes.find((outcome) => outcome instanceof EngineError)));
+      const fault = firstFault();
+      if (fault === undefined) finish();
+      else end(() => reject(fault));
     }
+
+    const firstFault = () =>
+      outcomes.find((outcome, index) => index < needed && outcome instanceof EngineError) as EngineError | undefined;
 
     function finish(): void {
       end(() =>
@@ -127,7 +129,7 @@ export function createRequests(options: {
       outcomes[index] = outcome;
       unanswered--;
       // Errors of texts are known when all are tokenised, and then the first decides; later ones decide as they come.
-      if (outcome instanceof EngineError && !each && untokenized === 0) end(() => reject(outcome));
+      if (outcome instanceof EngineError && index < needed && untokenized === 0) end(() => reject(outcome));
       else if (unanswered === 0 && untokenized === 0) finish();
     }
 
@@ -151,7 +153,7 @@ export function createRequests(options: {
     function begin(): void {
       // Texts of both lanes are worked on at the same time, so the work can be more than the time that passed.
       tokenizerWaitMs = Math.max(0, performance.now() - started - timing.tokenizeMs);
-      const fault = each ? undefined : outcomes.find((outcome) => outcome instanceof EngineError);
+      const fault = firstFault();
       if (fault !== undefined) {
         end(() => reject(fault));
         return;
@@ -193,10 +195,11 @@ export function createRequests(options: {
   }
 
   return {
-    async classify(model, request, each) {
+    admit,
+    async classify(model, request) {
       request.signal?.throwIfAborted();
       admit(model, request);
-      return run(model, request, each);
+      return run(model, request);
     },
   };
 }

@@ -171,7 +171,7 @@ export function createTokenizerLane(options: {
       const state = { cancelled: false };
       const size = job.texts.reduce((sum, text) => sum + text.length, 0);
       insert({ job, texts: [...job.texts.keys()], size, alone: job.alone, state });
-      void work();
+      if (!busy && waiting.length === 1) setImmediate(() => void work());
       return () => {
         if (state.cancelled) return;
         state.cancelled = true;

@@ -155,6 +155,11 @@ export interface ClassifyRequest {
   readonly timeoutMs?: number | undefined;
   /** Bulk work never delays interactive work by more than one batch. Default `interactive`. */
   readonly priority?: Priority | undefined;
+  /**
+   * Of `classifyEach`: so many texts, from the first on, must all have an answer, and the first of them without one
+   * rejects the request; before anything is inferred where the text itself is at fault. Default 0.
+   */
+  readonly needed?: number | undefined;
 }
 
 export interface Classification<Result = TextResult> {
@@ -255,11 +260,18 @@ export interface Engine {
   /** True while at least one model is served and its workers run. */
   ready(): boolean;
   /**
+   * What `classify` would reject this request with as things stand, in microseconds: to be asked before work is spent
+   * on preparing it. Refusals are counted.
+   *
+   * @throws EngineError `unknown_model`, `overloaded`, `shutting_down`
+   */
+  admit(request: ClassifyRequest): void;
+  /**
    * Classifies texts with one model. Rejects with an EngineError; the first text at fault decides.
    */
   classify(request: ClassifyRequest): Promise<Classification>;
   /**
-   * As `classify`, but texts fail alone. Rejects only with what concerns the whole request: `unknown_model`,
+   * As `classify`, but texts fail alone, beyond those that are `needed`. Rejects otherwise only with what concerns the whole request: `unknown_model`,
    * `overloaded`, `shutting_down`, the signal's reason.
    */
   classifyEach(request: ClassifyRequest): Promise<Classification<TextOutcome>>;

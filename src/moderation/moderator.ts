@@ -27,7 +27,7 @@ import {
 } from './types.ts';
 
 export interface ModeratorOptions {
-  readonly engine: Pick<Engine, 'classifyEach'>;
+  readonly engine: Pick<Engine, 'classifyEach'> & Partial<Pick<Engine, 'admit'>>;
   /** Every policy there is now, by name. Default: only the built-in one. */
   readonly policies?: Pick<Policies, 'list'> | undefined;
   /** Languages are not looked at without it. */
@@ -43,6 +43,8 @@ export function createModerator({ engine, policies = BUILT_IN_POLICIES, detectLa
         throw new ModerationError('model_and_policy', 'The policy names its models');
       }
       const models = policy.models?.map((own) => own.model) ?? [model];
+      // What is refused should not cost the inspection.
+      for (const one of models) engine.admit?.({ ...options, model: one, texts });
       const inspections = await inspect(texts, detectLanguage);
       const folded = policy.evasion?.fold ? inspections.map(({ disguises }) => disguises.folded) : texts;
       const answers = await readTexts(engine, models, texts, folded, options);

@@ -192,6 +192,9 @@ export function createFakeEngine(): FakeEngine {
       models.splice(models.indexOf(model), 1);
       return { ...identity(model), outcome: 'unloaded' };
     },
+    admit({ model }) {
+      if (engine.find(model) === undefined) throw engineError('unknown_model');
+    },
     async classifyEach({ model: reference, texts, signal, timeoutMs, priority }) {
       signal?.addEventListener('abort', () => aborted.resolve());
       engine.seen.push({ model: reference, texts });

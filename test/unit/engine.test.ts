@@ -35,7 +35,7 @@ describe('one engine', () => {
   before(async () => {
     // What long texts may cost is not what these tests are about.
     const after = (cleanup: unknown) => void cleanups.push(cleanup as () => unknown);
-    watched = await startEngine({ after }, { queueWaitMs: 60_000, answerTimeoutMs: 60_000 });
+    watched = await startEngine({ after }, { queueWaitMs: 60_000, queueTokens: 10_000_000, answerTimeoutMs: 60_000 });
   });
   after(async () => {
     for (const cleanup of cleanups) await cleanup();
@@ -83,7 +83,7 @@ describe('one engine', () => {
     // All arrive while nothing runs, so that they meet.
     for (const pid of watched.pids('inference')) process.kill(pid, 'SIGSTOP');
     const requests = texts.map((text) => engine.classify({ texts: [text] }));
-    await until(() => watched.depth() > 150);
+    await until(() => watched.depth() > 100);
     for (const pid of watched.pids('inference')) process.kill(pid, 'SIGCONT');
     const together = await Promise.all(requests);
     for (const [i, { results }] of together.entries())
