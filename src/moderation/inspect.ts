@@ -24,7 +24,8 @@ export async function inspect(
       await nextTurn();
       begun = performance.now();
     }
-    inspections.push({ disguises: findDisguises(text), language: detectLanguage?.(text) });
+    const disguises = findDisguises(text);
+    inspections.push({ disguises, language: detectLanguage?.(disguises.folded) });
   }
   return inspections;
 }

@@ -1,7 +1,10 @@
 /** Which language a text is in, where that is clear. Offline, from n-gram statistics (eld, 60 languages). */
 import { eld } from 'eld/extrasmall';
 
-/** @returns an ISO 639-1 code, or undefined when it is not sure */
+/**
+ * @param text with its disguises undone: letters cut apart by invisible characters look like a language that has such words
+ * @returns an ISO 639-1 code, or undefined when it is not sure
+ */
 export type DetectLanguage = (text: string) => string | undefined;
 
 /** UTF-16 units that are looked at: enough to be sure, and a bound on what a long text costs. */

@@ -120,6 +120,10 @@ describe('the language of a text', () => {
     assert.deepEqual(await languageOf('deutsch', 'folding'), { detected: 'de', supported: false });
   });
 
+  it('is that of the text with its disguises undone', async () => {
+    assert.deepEqual(await languageOf('e\u200bn\u200bglish', 'both'), { detected: 'en', supported: true });
+  });
+
   it('is null where the detector is not sure, and absent where nobody asked', async () => {
     assert.deepEqual(await languageOf('?', 'folding'), { detected: null, supported: null });
     assert.equal((await moderate({ texts: ['deutsch'] })).texts[0]?.language, undefined);

@@ -171,6 +171,7 @@ describe('comments:analyze', () => {
       detectedLanguages: ['fr'],
       attribute: 'TOXICITY',
     });
+    assert.equal((await ask(comment('b\u200bonjour'))).status, 400, 'disguises are undone first');
     const mixed = await ask({ ...comment('rude'), languages: ['en', 'th'] });
     assert.equal(mixed.body.error?.message, 'Attribute TOXICITY does not support request languages: en, th');
   });

@@ -1,5 +1,6 @@
 /** Which languages a comment is scored as, and whether the model was made for them. */
 import type { Manifest } from '../../../bundle/manifest.ts';
+import { findDisguises } from '../../../moderation/evasion/fold.ts';
 import type { DetectLanguage } from '../../../moderation/language.ts';
 import { perspectiveError } from './google-error.ts';
 
@@ -27,7 +28,7 @@ export function languageOf(
   if (languages?.some((tag) => !TAG.test(tag))) {
     throw perspectiveError('INVALID_REQUEST', 'languages must be ISO 639-1 or BCP 47 codes');
   }
-  const found = detect?.(text);
+  const found = detect?.(findDisguises(text).folded);
   const [first = found ?? (manifest.languages[0] as string), ...others] = languages ?? [];
   const used = [first, ...others] as const;
   const known = manifest.languages.map(primary);
