@@ -52,6 +52,21 @@ export function policyField({ policies }, chosen) {
 }
 
 /**
+ * Where the policy names its models, no other can be chosen.
+ *
+ * @param {Offer} offer
+ * @param {Field} model
+ * @param {Field} policy
+ */
+export function tieModel({ policies }, model, policy) {
+  const tie = () => {
+    model.input.disabled = policies.find(({ name }) => name === policy.input.value)?.models !== undefined;
+  };
+  policy.input.addEventListener('change', tie);
+  tie();
+}
+
+/**
  * What of the choices belongs in a request: a policy that names its models excludes `model`.
  *
  * @param {Offer} offer

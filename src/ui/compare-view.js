@@ -1,7 +1,7 @@
 /** Two texts under one model, or one text under two models. */
 import { announce } from './announce.js';
 import { asker } from './ask.js';
-import { chosenOptions, modelField, policyField, remember } from './choices.js';
+import { chosenOptions, modelField, policyField, remember, tieModel } from './choices.js';
 import { h, uniqueId } from './dom.js';
 import { classifyExplained, EVERYTHING } from './explained.js';
 import { difference, probability } from './format.js';
@@ -29,6 +29,7 @@ export function compareView({ input, result, offer, state }) {
   const only = textField({ label: 'Text', rows: 4, send });
   const model = modelField(offer, state.get('model'));
   const policy = policyField(offer, state.get('policy'));
+  tieModel(offer, model, policy);
   const others = offer.models.find(({ name }) => name !== model.input.value)?.name ?? null;
   const firstModel = modelField(offer, state.get('model'), 'First model');
   const secondModel = modelField(offer, state.get('other') ?? others, 'Second model');

@@ -1,7 +1,7 @@
 /** A CSV of posts: classified in batches, shown as a distribution, downloaded with the answers. */
 import { announce } from './announce.js';
 import { classifyAll } from './batches.js';
-import { chosenOptions, modelField, policyField, remember, select } from './choices.js';
+import { chosenOptions, modelField, policyField, remember, select, tieModel } from './choices.js';
 import { readCsv, writeCsv } from './csv.js';
 import { h, uniqueId } from './dom.js';
 import { count, counted } from './format.js';
@@ -97,6 +97,7 @@ export function fileView({ input, result, offer, state }) {
     );
     const model = modelField(offer, state.get('model'));
     const policy = policyField(offer, state.get('policy'));
+    tieModel(offer, model, policy);
     for (const choice of [model, policy]) {
       choice.input.addEventListener('change', () =>
         remember('file', { model: model.input.value, policy: policy.input.value }),

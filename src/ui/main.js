@@ -28,7 +28,7 @@ try {
 function showView(offer) {
   const [name = '', query = ''] = location.hash.slice(1).split('?');
   if (name === 'main') return;
-  const view = /** @type {View} */ (name in VIEWS ? name : 'text');
+  const view = /** @type {View} */ (Object.hasOwn(VIEWS, name) ? name : 'text');
   for (const link of document.querySelectorAll('nav a')) {
     if (link.getAttribute('data-view') === view) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');

@@ -22,7 +22,7 @@ export function resultCard({ text, answer, result, model, title }) {
     title !== undefined && h('h2', { class: 'side-title' }, title),
     verdict(answer, result),
     part(heading, 'Probabilities', probabilities(result, model, answer.threshold)),
-    result.explanation && part(heading, 'Words', words(text, result.explanation)),
+    result.explanation && part(heading, 'Words', words(text, result.explanation, result.evasion?.folded ?? false)),
     result.gates && part(heading, 'Gates', heatMap(result.gates)),
     result.gates === null && part(heading, 'Gates', h('p', { class: 'fact' }, 'This model has no gates.')),
     result.windows > 1 && part(heading, 'Windows', windows(result, answer.threshold)),

@@ -1,7 +1,7 @@
 /** One text and all that is known of it. */
 import { announce } from './announce.js';
 import { asker } from './ask.js';
-import { chosenOptions, modelField, policyField, remember } from './choices.js';
+import { chosenOptions, modelField, policyField, remember, tieModel } from './choices.js';
 import { h } from './dom.js';
 import { classifyExplained, EVERYTHING } from './explained.js';
 import { probability } from './format.js';
@@ -32,6 +32,7 @@ export function textView({ input, result, offer, state }) {
   const field = textField({ label: 'Text', send: () => void send() });
   const model = modelField(offer, state.get('model'));
   const policy = policyField(offer, state.get('policy'));
+  tieModel(offer, model, policy);
   const form = h(
     'form',
     {

@@ -15,8 +15,9 @@ const AROUND = 160;
 /**
  * @param {string} text
  * @param {import('./service.js').Explanation} explanation
+ * @param {boolean} folded whether the answer is that of the text with disguises undone
  */
-export function words(text, explanation) {
+export function words(text, explanation, folded) {
   const { passage, spans } = explanation;
   const strongest = Math.max(...spans.map(({ contribution }) => Math.abs(contribution)));
   const least = Math.max(LEAST, strongest * LEAST_SHARE);
@@ -53,6 +54,12 @@ export function words(text, explanation) {
         'p',
         { class: 'quiet' },
         `The text takes several windows; the passage that scored highest (${explanation.offensive.toFixed(3)}) is explained.`,
+      ),
+    folded &&
+      h(
+        'p',
+        { class: 'quiet' },
+        `Explained as it was sent (${explanation.offensive.toFixed(3)}), while the decision is on the text with disguises undone.`,
       ),
     list(text, spans),
     h(

@@ -11,6 +11,7 @@ import { type Browser, type BrowserContextOptions, chromium, type Page } from 'p
 import { type Service, startService } from './service.ts';
 
 const MODELS = fileURLToPath(new URL('../../models', import.meta.url));
+const POLICIES = fileURLToPath(new URL('../../policies', import.meta.url));
 const CHROMIUM =
   process.env.CHROMIUM || spawnSync('sh', ['-c', 'command -v chromium'], { encoding: 'utf8' }).stdout.trim();
 const skip = CHROMIUM === '' ? 'chromium is not installed' : false;
@@ -29,7 +30,7 @@ describe('the playground', { skip }, () => {
   const ends: (() => Promise<void>)[] = [];
 
   before(async () => {
-    service = await startService(context, { MODELS_DIR: MODELS });
+    service = await startService(context, { MODELS_DIR: MODELS, POLICIES_DIR: POLICIES });
     browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
   });
   after(async () => {
@@ -97,6 +98,29 @@ describe('the playground', { skip }, () => {
       assert.ok(code.includes(`${service.url}/classify`) && code.includes(RUDE));
     assert.equal(page.url().includes('stupid'), false);
     assert.deepEqual(await page.evaluate('[localStorage.length, sessionStorage.length, document.cookie]'), [0, 0, '']);
+    await close(page);
+  });
+
+  it('decides by a policy that names its models, and says what was undone', async () => {
+    const page = await open('#text?policy=forum');
+    assert.equal(await page.getByLabel('Model', { exact: true }).isDisabled(), true);
+    await page.getByLabel('Text', { exact: true }).fill('Yоu аre аll cоmplete idi0ts.');
+    await page.getByRole('button', { name: 'Classify' }).click();
+    const result = page.locator('.result');
+    await result.waitFor();
+    assert.match(
+      (await result.locator('.reasons').textContent()) ?? '',
+      /with disguises undone.*confusables, leetspeak/,
+    );
+    assert.match((await result.locator('.words').textContent()) ?? '', /Explained as it was sent \(0\.\d+\)/);
+    await page.getByLabel('Policy', { exact: true }).selectOption('default');
+    assert.equal(await page.getByLabel('Model', { exact: true }).isDisabled(), false);
+    await close(page);
+  });
+
+  it('opens with a text where the address names no view', async () => {
+    const page = await open('#constructor');
+    assert.equal(await page.getByLabel('Text', { exact: true }).isVisible(), true);
     await close(page);
   });
 
