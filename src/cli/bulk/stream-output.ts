@@ -20,7 +20,7 @@ export async function openStreamOutput(
   const notes: Note[] = [];
   const bad: FileHandle | undefined = badPath === undefined ? undefined : await open(badPath, 'w');
   let failure: Error | undefined;
-  stream.once('error', (error) => {
+  stream.on('error', (error) => {
     failure = error;
   });
 
