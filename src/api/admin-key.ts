@@ -5,6 +5,9 @@ import type { FastifyRequest } from 'fastify';
 
 import { Problem } from './problems.ts';
 
+/** What routes behind the key say of it in the OpenAPI document. */
+export const ADMIN_SECURITY = [{ bearer: [] }, { apiKey: [] }];
+
 /** Whether what a client sent is the key. Digests are of equal length whatever was sent, so the time tells nothing. */
 export function keyMatcher(key: string): (given: unknown) => boolean {
   const expected = digest(key);

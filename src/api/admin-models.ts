@@ -4,7 +4,7 @@ import { Type } from 'typebox';
 
 import { type BundleOutcome, type Engine, ModelChangeError } from '../engine/types.ts';
 import { type Policies, PolicyError } from '../moderation/policies.ts';
-import { requireKey } from './admin-key.ts';
+import { ADMIN_SECURITY, requireKey } from './admin-key.ts';
 import { refer } from './named-schema.ts';
 import { problemResponses } from './problem-responses.ts';
 import { Problem } from './problems.ts';
@@ -65,7 +65,7 @@ const json = (description: string, schema: ReturnType<typeof refer>) => ({
 
 const shared = {
   tags: ['administration'],
-  security: [{ bearer: [] }, { apiKey: [] }],
+  security: ADMIN_SECURITY,
   querystring: Type.Object({}, closed),
 };
 

@@ -1,9 +1,11 @@
 /** The OpenAPI document of all routes, and `GET /docs`: a page to read and try it, without any request elsewhere. */
-import swagger from '@fastify/swagger';
+import swagger, { type SwaggerTransformObject } from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 
 import { documentSecondForm } from './second-form.ts';
+
+type OpenApiDocument = Extract<Parameters<SwaggerTransformObject>[0], { openapiObject: unknown }>['openapiObject'];
 
 /** The page's styles are inline; everything else comes from this origin or not at all. */
 const CONTENT_SECURITY_POLICY = [
@@ -35,6 +37,8 @@ export async function documentRoutes(app: FastifyInstance, version: string): Pro
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer' },
           apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key' },
+          googleKey: { type: 'apiKey', in: 'header', name: 'x-goog-api-key' },
+          googleQueryKey: { type: 'apiKey', in: 'query', name: 'key' },
         },
       },
       tags: [
@@ -49,6 +53,8 @@ export async function documentRoutes(app: FastifyInstance, version: string): Pro
       ],
     },
     transform: ({ schema, url, route }) => ({ schema: documentSecondForm(schema, route.config?.secondForm), url }),
+    transformObject: (document) =>
+      'openapiObject' in document ? allowAbsentBodies(document.openapiObject) : document.swaggerObject,
     refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `schema-${index}`) },
   });
   await app.register(swaggerUi, {
@@ -56,4 +62,22 @@ export async function documentRoutes(app: FastifyInstance, version: string): Pro
     staticCSP: CONTENT_SECURITY_POLICY,
     uiConfig: { deepLinking: true, tryItOutEnabled: true },
   });
+}
+
+/** Fastify hands on a body that is absent as null, so a body that may be null may be absent; its plugin asks for all. */
+function allowAbsentBodies(document: OpenApiDocument): OpenApiDocument {
+  for (const path of Object.values(document.paths ?? {})) {
+    for (const method of ['post', 'put', 'patch', 'delete'] as const) {
+      const body = path?.[method]?.requestBody;
+      if (body === undefined || '$ref' in body) continue;
+      const optional = Object.values(body.content).some(({ schema }) => acceptsNull(schema));
+      if (optional) body.required = false;
+    }
+  }
+  return document;
+}
+
+function acceptsNull(schema: object | undefined): boolean {
+  const alternatives = (schema as { anyOf?: readonly { type?: unknown }[] } | undefined)?.anyOf ?? [];
+  return alternatives.some(({ type }) => type === 'null');
 }

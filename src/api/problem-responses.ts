@@ -4,8 +4,8 @@ import { PROBLEM_MEDIA_TYPE, PROBLEMS, Problem, type ProblemCode, ProblemSchema,
 
 /** Headers that an error of this status carries beside those of every answer. */
 const HEADERS: Readonly<Record<number, object>> = {
-  405: { Allow: { schema: { type: 'string' }, description: 'Methods that the path takes' } },
-  429: { 'Retry-After': { schema: { type: 'integer' }, description: 'Seconds to wait' } },
+  405: { Allow: { type: 'string', description: 'Methods that the path takes' } },
+  429: { 'Retry-After': { type: 'integer', description: 'Seconds to wait' } },
 };
 
 /** What any route may answer. */

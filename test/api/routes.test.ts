@@ -116,6 +116,8 @@ describe('paths and methods', () => {
       ['OPTIONS', '/classify', 'POST'],
       ['POST', '/models', 'GET, HEAD'],
       ['DELETE', '/health/live?x=1', 'GET, HEAD'],
+      ['GET', '/models/any', 'POST'],
+      ['PUT', '/v2/models/any/versions/1.0.0/infer', 'POST'],
     ] as const) {
       const answer = await app.inject({ method, url });
       assert.deepEqual([answer.statusCode, codeOf(answer), answer.headers.allow], [405, 'method_not_allowed', allow]);

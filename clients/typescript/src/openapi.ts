@@ -1334,7 +1334,21 @@ export interface components {
             summaryScore?: components["schemas"]["commentanalyzer.Score"];
             spanScores?: components["schemas"]["commentanalyzer.SpanScore"][];
         };
-        /** @description A comment to score */
+        /**
+         * @description A comment to score
+         * @example {
+         *       "comment": {
+         *         "text": "Have a lovely day, everyone. See you tomorrow."
+         *       },
+         *       "requestedAttributes": {
+         *         "TOXICITY": {}
+         *       },
+         *       "languages": [
+         *         "en"
+         *       ],
+         *       "spanAnnotations": true
+         *     }
+         */
         "commentanalyzer.AnalyzeCommentRequest": {
             comment: components["schemas"]["commentanalyzer.TextEntry"];
             /** @description By name of the attribute */
@@ -1370,7 +1384,24 @@ export interface components {
             /** @description As in the request */
             clientToken?: string;
         };
-        /** @description Scores that a comment should have had */
+        /**
+         * @description Scores that a comment should have had
+         * @example {
+         *       "comment": {
+         *         "text": "Have a lovely day, everyone."
+         *       },
+         *       "attributeScores": {
+         *         "TOXICITY": {
+         *           "summaryScore": {
+         *             "value": 0.1
+         *           }
+         *         }
+         *       },
+         *       "languages": [
+         *         "en"
+         *       ]
+         *     }
+         */
         "commentanalyzer.SuggestCommentScoreRequest": {
             comment: components["schemas"]["commentanalyzer.TextEntry"];
             /** @description What the scores should have been, by name of the attribute */
@@ -1729,7 +1760,7 @@ export interface operations {
             429: {
                 headers: {
                     /** @description Seconds to wait */
-                    "Retry-After"?: unknown;
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2507,10 +2538,7 @@ export interface operations {
     };
     suggestCommentScore: {
         parameters: {
-            query?: {
-                /** @description Any key will do for comments:analyze; never logged */
-                key?: string;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -2829,21 +2857,21 @@ export interface operations {
             200: {
                 headers: {
                     /** @description What ran the model: `cpu` or `cuda` */
-                    "x-compute-type"?: unknown;
+                    "x-compute-type"?: string;
                     /** @description Unicode code points */
-                    "x-compute-characters"?: unknown;
+                    "x-compute-characters"?: string;
                     /** @description Tokens, special ones included */
-                    "x-compute-tokens"?: unknown;
+                    "x-compute-tokens"?: string;
                     /** @description Whole milliseconds */
-                    "x-compute-time"?: unknown;
+                    "x-compute-time"?: string;
                     /** @description Whole milliseconds */
-                    "x-total-time"?: unknown;
+                    "x-total-time"?: string;
                     /** @description Whole milliseconds */
-                    "x-tokenization-time"?: unknown;
+                    "x-tokenization-time"?: string;
                     /** @description Whole milliseconds */
-                    "x-queue-time"?: unknown;
+                    "x-queue-time"?: string;
                     /** @description Whole milliseconds */
-                    "x-inference-time"?: unknown;
+                    "x-inference-time"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2976,21 +3004,21 @@ export interface operations {
             200: {
                 headers: {
                     /** @description What ran the model: `cpu` or `cuda` */
-                    "x-compute-type"?: unknown;
+                    "x-compute-type"?: string;
                     /** @description Unicode code points */
-                    "x-compute-characters"?: unknown;
+                    "x-compute-characters"?: string;
                     /** @description Tokens, special ones included */
-                    "x-compute-tokens"?: unknown;
+                    "x-compute-tokens"?: string;
                     /** @description Whole milliseconds */
-                    "x-compute-time"?: unknown;
+                    "x-compute-time"?: string;
                     /** @description Whole milliseconds */
-                    "x-total-time"?: unknown;
+                    "x-total-time"?: string;
                     /** @description Whole milliseconds */
-                    "x-tokenization-time"?: unknown;
+                    "x-tokenization-time"?: string;
                     /** @description Whole milliseconds */
-                    "x-queue-time"?: unknown;
+                    "x-queue-time"?: string;
                     /** @description Whole milliseconds */
-                    "x-inference-time"?: unknown;
+                    "x-inference-time"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3123,21 +3151,21 @@ export interface operations {
             200: {
                 headers: {
                     /** @description What ran the model: `cpu` or `cuda` */
-                    "x-compute-type"?: unknown;
+                    "x-compute-type"?: string;
                     /** @description Unicode code points */
-                    "x-compute-characters"?: unknown;
+                    "x-compute-characters"?: string;
                     /** @description Tokens, special ones included */
-                    "x-compute-tokens"?: unknown;
+                    "x-compute-tokens"?: string;
                     /** @description Whole milliseconds */
-                    "x-compute-time"?: unknown;
+                    "x-compute-time"?: string;
                     /** @description Whole milliseconds */
-                    "x-total-time"?: unknown;
+                    "x-total-time"?: string;
                     /** @description Whole milliseconds */
-                    "x-tokenization-time"?: unknown;
+                    "x-tokenization-time"?: string;
                     /** @description Whole milliseconds */
-                    "x-queue-time"?: unknown;
+                    "x-queue-time"?: string;
                     /** @description Whole milliseconds */
-                    "x-inference-time"?: unknown;
+                    "x-inference-time"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3495,9 +3523,7 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": unknown;
-                };
+                content?: never;
             };
             /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
             400: {
@@ -3561,9 +3587,7 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": unknown;
-                };
+                content?: never;
             };
             /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
             400: {
@@ -4588,7 +4612,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 "application/json": {
                     /** @description Only those that are served */
@@ -4673,12 +4697,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 "application/json": {
-                    parameters?: {
-                        [key: string]: unknown;
-                    };
+                    /** @description Triton’s `config` and `file:…` are not taken */
+                    parameters?: Record<string, never>;
                 } | null;
             };
         };
@@ -4778,12 +4801,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 "application/json": {
-                    parameters?: {
-                        [key: string]: unknown;
-                    };
+                    /** @description Without effect */
+                    parameters?: Record<string, never>;
                 } | null;
             };
         };

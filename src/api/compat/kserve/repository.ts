@@ -1,9 +1,10 @@
 /** Triton's model repository (docs/protocol/extension_model_repository.md). Loading and unloading need ADMIN_KEY. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { type Static, Type } from 'typebox';
+import type { FastifySchemaValidationError } from 'fastify/types/schema.js';
+import { type Static, type TSchema, Type } from 'typebox';
 
 import { type BundleOutcome, type Engine, ModelChangeError } from '../../../engine/types.ts';
-import { requireKey } from '../../admin-key.ts';
+import { ADMIN_SECURITY, requireKey } from '../../admin-key.ts';
 import { Problem } from '../../problems.ts';
 import { errorResponses, fieldProblem, JSON_TYPE } from '../errors.ts';
 import type { CompatOptions } from '../protocols.ts';
@@ -54,7 +55,7 @@ export const repositoryRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async 
   if (config.adminKey === undefined) return;
   const onRequest = requireKey(config.adminKey);
 
-  for (const { verb, change, summary, codes } of CHANGES) {
+  for (const { verb, change, summary, parameters, codes } of CHANGES) {
     app.post(
       `/v2/repository/models/:model/${verb}`,
       {
@@ -62,18 +63,19 @@ export const repositoryRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async 
         schema: {
           operationId: `kserveRepository${verb === 'load' ? 'Load' : 'Unload'}`,
           tags: ['KServe'],
+          security: ADMIN_SECURITY,
           summary,
           params,
-          body: optionalBody({ parameters: Type.Optional(Type.Record(Type.String(), Type.Unknown())) }),
+          body: optionalBody({ parameters: Type.Optional(parameters) }),
           response: {
             200: { description: 'It is so', content: { [JSON_TYPE]: { schema: Type.Object({}) } } },
             ...errorResponses(kserveError, KserveErrorSchema, [...codes, ...ALWAYS]),
           },
         },
-        schemaErrorFormatter: fieldProblem,
+        schemaErrorFormatter: changeProblem,
       },
       async (request) => {
-        await change(engine, request.params.model, request.body?.parameters ?? {}).catch((error: unknown) => {
+        await change(engine, request.params.model).catch((error: unknown) => {
           throw error instanceof ModelChangeError ? new Problem(error.code, { detail: error.message }) : error;
         });
         return {};
@@ -94,20 +96,23 @@ const ALWAYS = [
 interface Change {
   readonly verb: 'load' | 'unload';
   readonly summary: string;
+  readonly parameters: TSchema;
   readonly codes: readonly ('unknown_bundle' | 'bundle_refused' | 'unknown_model' | 'model_needed')[];
-  change(engine: Engine, name: string, parameters: object): Promise<void>;
+  change(engine: Engine, name: string): Promise<void>;
 }
 
 const CHANGES: readonly Change[] = [
   {
     verb: 'load',
     summary: 'Load or reload every version of a model; the name of a folder in MODELS_DIR will do too',
+    parameters: Type.Object({}, { maxProperties: 0, description: 'Triton’s `config` and `file:…` are not taken' }),
     codes: ['unknown_bundle', 'bundle_refused'],
     change: load,
   },
   {
     verb: 'unload',
     summary: 'Stop serving every version of a model',
+    parameters: Type.Object({}, { description: 'Without effect' }),
     codes: ['unknown_model', 'model_needed'],
     change: unload,
   },
@@ -125,13 +130,15 @@ function index(engine: Engine, onlyReady: boolean): Static<typeof Index> {
     }));
 }
 
-async function load(engine: Engine, name: string, parameters: object): Promise<void> {
-  if (Object.keys(parameters).length > 0) {
-    throw new Problem('invalid_body', {
-      detail: 'A bundle brings its own configuration and files; no parameters are taken.',
-      pointer: '/parameters',
-    });
-  }
+function changeProblem(errors: readonly FastifySchemaValidationError[]): Problem {
+  if (!errors.some(({ keyword }) => keyword === 'maxProperties')) return fieldProblem(errors);
+  return new Problem('invalid_body', {
+    detail: 'A bundle brings its own configuration and files; no parameters are taken.',
+    pointer: '/parameters',
+  });
+}
+
+async function load(engine: Engine, name: string): Promise<void> {
   const folders = engine
     .repository()
     .flatMap((entry) => (entry.name === name || entry.folder === name ? entry.folder : []));

@@ -26,6 +26,7 @@ export const kserveRoutes: FastifyPluginAsync<CompatOptions> = async (app, optio
     method: ['GET', 'POST'],
     url: '/v2/*',
     schema: { hide: true },
+    config: { catchAll: true },
     handler: async () => {
       throw new Problem('not_found', {
         detail: 'This part of the protocol is not spoken. Statistics are at `/metrics`.',

@@ -18,10 +18,16 @@ const optional = {
   texts: (description: string) => Type.Optional(Type.Array(Type.String(), { maxItems: 100, description })),
 };
 
-function message<P extends Record<string, TSchema>>(name: string, properties: P, description: string) {
+function message<P extends Record<string, TSchema>>(
+  name: string,
+  properties: P,
+  description: string,
+  example?: object,
+) {
+  const examples = example === undefined ? {} : { examples: [example] };
   const $id = `${NAMESPACE}${name}`;
   // `Type.Object` forgets its $id in its type.
-  return Object.assign(Type.Object(properties, { additionalProperties: false, description }), { $id });
+  return Object.assign(Type.Object(properties, { additionalProperties: false, description, ...examples }), { $id });
 }
 
 /** Fastify would leave names with a line break unchecked if the pattern of `Type.Record` decided. */
@@ -108,6 +114,12 @@ export const AnalyzeCommentRequest = message(
     context: Type.Optional(refer(Context)),
   },
   'A comment to score',
+  {
+    comment: { text: 'Have a lovely day, everyone. See you tomorrow.' },
+    requestedAttributes: { TOXICITY: {} },
+    languages: ['en'],
+    spanAnnotations: true,
+  },
 );
 
 export const AnalyzeCommentResponse = message(
@@ -136,6 +148,11 @@ export const SuggestCommentScoreRequest = message(
     context: Type.Optional(refer(Context)),
   },
   'Scores that a comment should have had',
+  {
+    comment: { text: 'Have a lovely day, everyone.' },
+    attributeScores: { TOXICITY: { summaryScore: { value: 0.1 } } },
+    languages: ['en'],
+  },
 );
 
 export const SuggestCommentScoreResponse = message(

@@ -28,7 +28,7 @@ import {
 } from './messages.ts';
 import { fromProtoJson } from './proto-json.ts';
 import { type Span, sentenceSpans } from './sentences.ts';
-import { checkSuggestion, refuseSuggestions, requireApiKey } from './suggest.ts';
+import { checkSuggestion, refuseSuggestions, requireApiKey, SUGGEST_SECURITY } from './suggest.ts';
 
 /** A comment of 20 KB has thousands of sentences at worst. All are scored, but beyond this number neighbours together. */
 const MAX_SPANS = 100;
@@ -116,6 +116,7 @@ const commentRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, opti
         tags: TAGS,
         summary: 'Keep the scores that a comment should have had',
         description: 'Appends a line to FEEDBACK_FILE. Off unless that and ADMIN_KEY are set; `key` is the admin key.',
+        security: SUGGEST_SECURITY,
         querystring: Query,
         body: refer(SuggestCommentScoreRequest),
         response: {

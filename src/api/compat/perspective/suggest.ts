@@ -11,6 +11,9 @@ export async function refuseSuggestions(): Promise<void> {
   throw new GoogleProblem('not_enabled', 'UNIMPLEMENTED', message);
 }
 
+/** Where the key may stand, for the OpenAPI document. */
+export const SUGGEST_SECURITY = [{ googleQueryKey: [] }, { googleKey: [] }, { apiKey: [] }];
+
 /** An `onRequest` hook: lets the admin key through, from where Google's clients put a key. @throws GoogleProblem */
 export function requireApiKey(key: string): (request: FastifyRequest) => Promise<void> {
   const matches = keyMatcher(key);

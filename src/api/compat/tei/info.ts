@@ -102,7 +102,8 @@ export const infoRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, 
           tags: ['text-embeddings-inference'],
           summary: 'Whether the process should get requests',
           response: {
-            200: { description: 'It should; the body is empty' },
+            // The type says that there is none.
+            200: Type.Unsafe<undefined>({ type: 'null', description: 'It should; the body is empty' }),
             ...errorResponses(teiError, TeiErrorSchema, ['not_ready', 'shutting_down']),
           },
         },

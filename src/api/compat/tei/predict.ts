@@ -111,11 +111,11 @@ function single(texts: readonly string[], pointer: string): string {
   throw new Problem('invalid_body', { detail, pointer });
 }
 
-const MILLISECONDS = { schema: { type: 'string' }, description: 'Whole milliseconds' };
+const MILLISECONDS = { type: 'string', description: 'Whole milliseconds' };
 const TIMING_HEADERS = {
-  'x-compute-type': { schema: { type: 'string' }, description: 'What ran the model: `cpu` or `cuda`' },
-  'x-compute-characters': { schema: { type: 'string' }, description: 'Unicode code points' },
-  'x-compute-tokens': { schema: { type: 'string' }, description: 'Tokens, special ones included' },
+  'x-compute-type': { type: 'string', description: 'What ran the model: `cpu` or `cuda`' },
+  'x-compute-characters': { type: 'string', description: 'Unicode code points' },
+  'x-compute-tokens': { type: 'string', description: 'Tokens, special ones included' },
   'x-compute-time': MILLISECONDS,
   'x-total-time': MILLISECONDS,
   'x-tokenization-time': MILLISECONDS,
