@@ -4,6 +4,7 @@ import { TextDecoder } from 'node:util';
 import { type Static, Type } from 'typebox';
 
 import type { TextLimits } from '../../classify-request.ts';
+import { codePoints } from '../../code-points.ts';
 import { Problem } from '../../problems.ts';
 
 export const InputTensor = Type.Object({
@@ -45,7 +46,7 @@ export function readTexts(tensor: Static<typeof InputTensor>, binary: Buffer, li
     throw wrong('parameters', `\`binary_data_size\` is ${size ?? 0}, but ${binary.length} bytes follow the JSON.`);
   }
   const texts = data === undefined ? decodeTexts(binary, count) : flatTexts(data, count);
-  const long = texts.findIndex((text) => isLonger(text, limits.maxTextChars));
+  const long = texts.findIndex((text) => codePoints(text) > limits.maxTextChars);
   if (long === -1) return texts;
   throw new Problem('text_too_long', {
     detail: `A text may have at most ${limits.maxTextChars} characters.`,
@@ -99,13 +100,6 @@ function decodeText(decoder: TextDecoder, bytes: Buffer, index: number): string 
   } catch {
     throw new Problem('invalid_utf8', { detail: 'An element is not UTF-8.', pointer: elementPointer(index) });
   }
-}
-
-function isLonger(text: string, limit: number): boolean {
-  if (text.length <= limit) return false;
-  let count = 0;
-  for (const _point of text) count += 1;
-  return count > limit;
 }
 
 function pointer(field: string): string {

@@ -2,6 +2,7 @@
 import { type Static, Type } from 'typebox';
 
 import type { Engine } from '../../../engine/types.ts';
+import { codePoints } from '../../code-points.ts';
 import { Problem } from '../../problems.ts';
 
 const closed = { additionalProperties: false };
@@ -66,7 +67,7 @@ export function textsOf(input: ModerationRequest['input'], maxTextChars: number)
   });
   if (typeof input[0] === 'string') return parts;
   const text = parts.join('\n');
-  if ([...text].length > maxTextChars) {
+  if (codePoints(text) > maxTextChars) {
     const detail = `A text may have at most ${maxTextChars} characters, its parts together.`;
     throw new Problem('text_too_long', { pointer: '/input', detail });
   }

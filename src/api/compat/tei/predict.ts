@@ -2,6 +2,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { type Static, Type } from 'typebox';
 
+import { codePoints } from '../../code-points.ts';
 import { refer } from '../../named-schema.ts';
 import { Problem } from '../../problems.ts';
 import { type Classified, classify } from '../classified.ts';
@@ -139,10 +140,4 @@ function timingHeaders(
     'x-queue-time': whole(timing.queueMs),
     'x-inference-time': whole(timing.inferenceMs),
   };
-}
-
-function codePoints(text: string): number {
-  let count = 0;
-  for (const _point of text) count += 1;
-  return count;
 }
