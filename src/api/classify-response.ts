@@ -255,7 +255,8 @@ function layoutOf(manifest: Manifest): Layout {
   return layout;
 }
 
-function score(manifest: Manifest, { probabilities, gates, tokens }: WindowResult, view: GateView): Scores {
+/** What an answer says of a text before anything is decided. */
+export function score(manifest: Manifest, { probabilities, gates, tokens }: WindowResult, view: GateView): Scores {
   const best = probabilities.indexOf(Math.max(...probabilities));
   const scores = {
     label: manifest.labels[best] as string,

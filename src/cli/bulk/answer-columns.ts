@@ -53,7 +53,7 @@ export function answerColumns(
   return columns.map((column) => ({ ...column, name: `${prefix}${column.name}` }));
 }
 
-const DECISION: AnswerColumn = { name: 'decision', type: 'string', read: ({ decision }) => decision };
+const DECISION: AnswerColumn = { name: 'decision', type: 'string', read: ({ decision }) => decision ?? null };
 
 function gateColumn({ layer, module }: ModelColumns['gates'][number]): AnswerColumn {
   return {

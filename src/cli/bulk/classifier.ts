@@ -3,10 +3,9 @@ import type { ClassifyResult } from '../../api/classify-response.ts';
 import type { GateView, ModelColumns } from './answer-columns.ts';
 
 /** What a table shows of an answer; the service's says more. */
-export type Answer = Pick<
-  ClassifyResult,
-  'label' | 'score' | 'offensive' | 'flagged' | 'decision' | 'probabilities' | 'gates'
->;
+export type Answer = Pick<ClassifyResult, 'label' | 'score' | 'offensive' | 'flagged' | 'probabilities' | 'gates'> &
+  // Where a policy decides.
+  Partial<Pick<ClassifyResult, 'decision'>>;
 /** The code of a problem document, or what became of the text. */
 export type Outcome = Answer | { readonly error: { readonly code: string } };
 

@@ -1,17 +1,17 @@
 /** Answers from an engine of this process: the same as the service's, without HTTP. */
 import { setTimeout as wait } from 'node:timers/promises';
 
-import { classifyResponse } from '../../api/classify-response.ts';
+import { classifyResponse, score } from '../../api/classify-response.ts';
 import type { Config } from '../../config.ts';
 import { createEngine } from '../../engine/engine.ts';
 import { ReferencesError } from '../../engine/references.ts';
-import { type Engine, EngineError } from '../../engine/types.ts';
+import { type ClassifyRequest, type Engine, EngineError, type ServedModel } from '../../engine/types.ts';
+import { thresholdValue } from '../../moderation/decide.ts';
 import type { DetectLanguage } from '../../moderation/language.ts';
 import { createModerator } from '../../moderation/moderator.ts';
 import { createPolicies, PolicyError } from '../../moderation/policies.ts';
 import type { Policy } from '../../moderation/policy.ts';
-import type { Moderator } from '../../moderation/types.ts';
-import type { Classifier, ClassifierOptions } from './classifier.ts';
+import type { Classifier, ClassifierOptions, Outcome } from './classifier.ts';
 import { refuse } from './failure.ts';
 
 /** The queue is as long as this process makes it. */
@@ -46,34 +46,54 @@ async function classifierOf(engine: Engine, config: Config, options: EngineClass
   const reference = policy?.models?.[0]?.model ?? options.model;
   const served = engine.find(reference) ?? refuse(unknownModel(engine, config.modelsDir, reference));
   const { name, version, manifest } = served;
-  const moderator = createModerator({
-    engine,
-    ...(policy === undefined ? {} : { detectLanguage: await detectorOf(config), policies: { list: () => [policy] } }),
-  });
+  const answer =
+    policy === undefined
+      ? scoring(engine, served, options)
+      : deciding(engine, policy, await detectorOf(config), options);
   const model = policy?.models === undefined ? { model: `${name}@${version}` } : {};
   return {
     model: { name, version, createdAt: manifest.createdAt, labels: manifest.labels, gates: manifest.gates },
     limits: { texts: 256, characters: 256 * 1024 },
     async classify(texts, signal) {
-      const request = {
-        ...model,
-        policy: policy?.name,
-        texts,
-        signal,
-        timeoutMs: PATIENCE_MS,
-        priority: 'bulk',
-      } as const;
-      const found = await whenAdmitted(moderator, request, signal);
-      return classifyResponse(found, options, (index) => `/${index}`).results;
+      const request = { ...model, texts, signal, timeoutMs: PATIENCE_MS, priority: 'bulk' } as const;
+      return whenAdmitted(() => answer(request), signal);
     },
     close: () => engine.close(),
   };
 }
 
-async function whenAdmitted(moderator: Moderator, request: Parameters<Moderator['moderate']>[0], signal: AbortSignal) {
+type Answering = (request: ClassifyRequest) => Promise<readonly Outcome[]>;
+
+/** Without a policy nobody asks for disguises, and looking for them is a fifth of what this process has to do. */
+function scoring(engine: Engine, served: ServedModel, options: ClassifierOptions): Answering {
+  const threshold = thresholdValue(options.threshold, served);
+  return async (request) => {
+    const { model, results } = await engine.classifyEach(request);
+    return results.map((result) => {
+      if (result instanceof EngineError) return { error: { code: result.code } };
+      const scores = score(model.manifest, result, options.gates);
+      return { ...scores, flagged: scores.offensive >= threshold };
+    });
+  };
+}
+
+function deciding(
+  engine: Engine,
+  policy: Policy,
+  detectLanguage: DetectLanguage | undefined,
+  options: ClassifierOptions,
+): Answering {
+  const { moderate } = createModerator({ engine, detectLanguage, policies: { list: () => [policy] } });
+  return async (request) => {
+    const found = await moderate({ ...request, policy: policy.name });
+    return classifyResponse(found, options, (index) => `/${index}`).results;
+  };
+}
+
+async function whenAdmitted<T>(ask: () => Promise<T>, signal: AbortSignal): Promise<T> {
   for (;;) {
     try {
-      return await moderator.moderate(request);
+      return await ask();
     } catch (error) {
       if (!(error instanceof EngineError) || error.code !== 'overloaded') throw error;
       await wait(error.retryAfterMs ?? RETRY_MS, undefined, { signal });
