@@ -6,6 +6,7 @@
  * not count bulk ones as ahead of them, and bulk ones may wait as long as they allow. Besides, windows, tokens and
  * characters that wait are bounded, for the sake of memory; bulk requests may fill a part of those bounds.
  */
+import type { Pace } from './pace.ts';
 import type { QueueName, Scheduler } from './scheduler.ts';
 import type { RefusalReason } from './types.ts';
 
@@ -60,7 +61,7 @@ const NEWEST = 0.02;
 export function createAdmission(options: {
   readonly scheduler: Pick<Scheduler<never>, 'windows' | 'tokens' | 'workMs'>;
   readonly untokenized: (queue: QueueName) => Untokenized;
-  readonly msPerToken: (model: string) => number;
+  readonly pace: Pick<Pace, 'runMs'>;
   /** Processes that run batches now. */
   readonly workers: () => number;
   readonly batchTokens: number;
@@ -70,15 +71,16 @@ export function createAdmission(options: {
   /** UTF-16 units. */
   readonly queueCharacters: number;
 }): Admission {
-  const { scheduler, untokenized, msPerToken, workers, batchTokens } = options;
+  const { scheduler, untokenized, pace, workers, batchTokens } = options;
   const ratios = new Map<string, number>();
   const tokensOf = (model: string, characters: number) => characters * (ratios.get(model) ?? TOKENS_PER_CHARACTER);
 
   /** Milliseconds until the work ahead of a queue is done. */
   function waitMs(model: string, queue: QueueName): number {
+    const msPerToken = pace.runMs(model, batchTokens) / batchTokens;
     let ms = 0;
     for (const ahead of AHEAD[queue])
-      ms += scheduler.workMs(ahead) + tokensOf(model, untokenized(ahead).characters) * msPerToken(model);
+      ms += scheduler.workMs(ahead) + tokensOf(model, untokenized(ahead).characters) * msPerToken;
     return ms / Math.max(1, workers());
   }
 

@@ -100,7 +100,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const scheduler = createScheduler<Item>({
     batchTokens,
     batchWindows: options.batchWindows ?? 64,
-    msPerToken: pace.msPerToken,
+    pace,
   });
   const quarantine = createQuarantine();
   const quarantined = (model: string, sha256: string) => observer.quarantined?.({ model: nameOf(model), sha256 });
@@ -134,7 +134,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const admission = createAdmission({
     scheduler,
     untokenized: tokenizers.untokenized,
-    msPerToken: pace.msPerToken,
+    pace,
     workers: () => pool.size,
     batchTokens,
     queueWaitMs: options.queueWaitMs ?? 250,

@@ -5,7 +5,7 @@
  * second time is reported as failed. Each window is reported exactly once.
  */
 import type { GraphChoice, LoadGraph, Ran, Run } from './protocol.ts';
-import type { Batch, Scheduler, Window } from './scheduler.ts';
+import type { Batch, Scheduler, Window, Workers } from './scheduler.ts';
 import { ChildError, type ChildWatch, type SupervisedChild, superviseChild } from './supervisor.ts';
 
 /** What one window's run gave. */
@@ -85,12 +85,17 @@ const WARM_UP_SHAPES = [
   { rows: 4, longest: 16 },
 ] as const;
 
-interface Worker {
+interface Worker<T> {
   readonly child: SupervisedChild;
   readonly loaded: Set<string>;
   /** All that is served is loaded, or could not be. */
   prepared: boolean;
-  busy: boolean;
+  /** What it runs, and behind it what it has at hand to run next. */
+  held: Batch<T>[];
+  /** When the last batch was done. */
+  doneAt: number;
+  /** The batch that it ran when it died; those behind it had not begun. */
+  suspect: Batch<T> | undefined;
   /** The trials of this process, one after the other. */
   trials: Promise<unknown>;
   trialCount: number;
@@ -113,20 +118,21 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
   const { scheduler, events, timeoutMs, loadTimeoutMs } = options;
   let served: readonly LoadGraph[] = [];
   const lostOnce = new WeakSet<Window<T>>();
-  const workers: Worker[] = Array.from({ length: options.workers }, () => startWorker(() => served));
+  const workers: Worker<T>[] = Array.from({ length: options.workers }, () => startWorker(() => served));
   let closed = false;
   /** Beside the workers: processes that are tried on, that join, or that leave. */
-  const others = new Set<Worker>();
+  const others = new Set<Worker<T>>();
 
   /** @param specs what the process loads whenever it starts */
-  function startWorker(specs: () => readonly LoadGraph[]): Worker {
-    const worker: Worker = {
+  function startWorker(specs: () => readonly LoadGraph[]): Worker<T> {
+    const worker: Worker<T> = {
       child: superviseChild('inference', {
         started: () => void prepare(worker, specs()),
         watch: options.watch,
         exited() {
           worker.loaded.clear();
           worker.prepared = false;
+          worker.suspect = worker.held[0];
           if (worker.child.failures >= GIVE_UP_AFTER || closed) release(worker);
           if (workers.every(({ child }) => child.failures >= GIVE_UP_AFTER))
             for (const window of scheduler.drain()) events.failed(window);
@@ -134,7 +140,9 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
       }),
       loaded: new Set(),
       prepared: false,
-      busy: false,
+      held: [],
+      doneAt: 0,
+      suspect: undefined,
       trials: Promise.resolve(),
       trialCount: 0,
       work: Promise.resolve(),
@@ -143,7 +151,7 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
     return worker;
   }
 
-  async function prepare(worker: Worker, specs: readonly LoadGraph[]): Promise<void> {
+  async function prepare(worker: Worker<T>, specs: readonly LoadGraph[]): Promise<void> {
     for (const spec of specs)
       await loadOn(worker, spec).catch((error: unknown) => {
         const serves = workers.includes(worker);
@@ -155,33 +163,42 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
     wake();
   }
 
-  function release(worker: Worker): void {
+  function release(worker: Worker<T>): void {
     for (const proceed of worker.awaiting.splice(0)) proceed();
   }
 
-  async function loadOn(worker: Worker, spec: LoadGraph): Promise<void> {
+  async function loadOn(worker: Worker<T>, spec: LoadGraph): Promise<void> {
     if (worker.loaded.has(spec.model)) return;
     await worker.child.call(spec, loadTimeoutMs);
     worker.loaded.add(spec.model);
   }
 
-  const isFree = (worker: Worker) => worker.prepared && !worker.busy;
+  const isFree = (worker: Worker<T>) => worker.prepared && worker.held.length === 0;
 
   function wake(): void {
     if (scheduler.windows === 0) return;
     const now = performance.now();
     for (const window of scheduler.expire(now)) events.late(window);
     let idle = workers.filter(isFree).length;
-    let busy = workers.filter((worker) => worker.busy).length;
+    let busy = workers.filter(({ held }) => held.length > 0).length;
     for (const worker of workers) {
-      if (!isFree(worker)) continue;
-      const batch = scheduler.take(now, { idle, busy }, (model) => worker.loaded.has(model));
-      if (batch === undefined) continue;
+      if (!isFree(worker) || !give(worker, now, { idle, busy })) continue;
       idle--;
       busy++;
-      worker.work = run(worker, batch);
     }
+    if (idle > 0) return;
+    for (const worker of workers) if (worker.prepared && worker.held.length === 1) give(worker, now, { idle: 0, busy });
     if (workers.every(({ prepared }) => prepared)) failOrphans();
+  }
+
+  /** @returns whether there was a batch for it */
+  function give(worker: Worker<T>, now: number, counts: Workers): boolean {
+    const batch = scheduler.take(now, counts, (model) => worker.loaded.has(model));
+    if (batch === undefined) return false;
+    const before = worker.work;
+    const running = run(worker, batch);
+    worker.work = before.then(() => running);
+    return true;
   }
 
   /** What waits for a model that no process could load would wait for ever. */
@@ -191,7 +208,7 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
   }
 
   /** A process that has loaded all of `specs`, warm. @throws ChildError */
-  async function startLoaded(specs: readonly LoadGraph[]): Promise<Worker> {
+  async function startLoaded(specs: readonly LoadGraph[]): Promise<Worker<T>> {
     if (closed) throw new ChildError('lost', 'the service is shutting down');
     const worker = startWorker(() => served);
     others.add(worker);
@@ -208,28 +225,28 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
     }
   }
 
-  async function unloadOthers(worker: Worker, specs: readonly LoadGraph[]): Promise<void> {
+  async function unloadOthers(worker: Worker<T>, specs: readonly LoadGraph[]): Promise<void> {
     for (const model of worker.loaded) if (!specs.some((spec) => spec.model === model)) await unloadOn(worker, model);
   }
 
-  async function unloadOn(worker: Worker, model: string): Promise<void> {
+  async function unloadOn(worker: Worker<T>, model: string): Promise<void> {
     worker.loaded.delete(model);
     await worker.child.call({ type: 'unload-graph', model }, timeoutMs);
   }
 
-  async function leave(worker: Worker): Promise<void> {
+  async function leave(worker: Worker<T>): Promise<void> {
     others.add(worker);
     await worker.work;
     await worker.child.close();
     others.delete(worker);
   }
 
-  async function prepared(worker: Worker): Promise<void> {
+  async function prepared(worker: Worker<T>): Promise<void> {
     if (!worker.prepared) await new Promise<void>((resolve) => worker.awaiting.push(resolve));
   }
 
   /** The first runs of a session are slow: some shapes before anybody waits for them, for a bounded time. */
-  async function warm(worker: Worker, { model, padId, maxTokens }: LoadGraph): Promise<void> {
+  async function warm(worker: Worker<T>, { model, padId, maxTokens }: LoadGraph): Promise<void> {
     const until = performance.now() + WARM_UP_MS;
     for (const { rows, longest } of WARM_UP_SHAPES) {
       if (performance.now() > until) return;
@@ -244,16 +261,19 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
     }
   }
 
-  async function run(worker: Worker, batch: Batch<T>): Promise<void> {
-    worker.busy = true;
+  async function run(worker: Worker<T>, batch: Batch<T>): Promise<void> {
+    worker.held.push(batch);
     events.taken(batch);
     const sent = performance.now();
     const ids = batch.windows.map(({ item }) => item.ids);
     try {
-      const ran = await worker.child.call(runRequest(batch.model, ids), timeoutMs);
-      const ms = performance.now() - sent;
+      // The one behind waits for the one before.
+      const ran = await worker.child.call(runRequest(batch.model, ids), timeoutMs * worker.held.length);
+      const now = performance.now();
+      const ms = now - Math.max(sent, worker.doneAt);
+      worker.doneAt = now;
       // The next batch first: the process should not wait for the answers to be put together.
-      worker.busy = false;
+      worker.held.shift();
       wake();
       events.finished(batch, ran, ms);
       const outputs = rowsOf(ran, batch.windows.length);
@@ -262,11 +282,17 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
         events.ran(window, outputs[row] as WindowOutput, (ran.seconds * window.tokens) / tokens);
       });
     } catch (error) {
-      if (error instanceof ChildError && error.kind === 'lost') events.lost(batch.windows);
+      worker.held.splice(worker.held.indexOf(batch), 1);
+      const lost = error instanceof ChildError && error.kind === 'lost';
+      if (lost && worker.suspect !== batch) {
+        scheduler.giveBack(batch.windows.filter(events.wanted), performance.now(), false);
+        wake();
+        return;
+      }
+      if (lost) events.lost(batch.windows);
       const again = batch.windows.filter((window) => !lostOnce.has(window) && events.wanted(window));
       for (const window of again) lostOnce.add(window);
-      scheduler.giveBack(again, performance.now());
-      worker.busy = false;
+      scheduler.giveBack(again, performance.now(), true);
       wake();
       for (const window of batch.windows) if (!again.includes(window)) events.failed(window);
     }
@@ -348,7 +374,7 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
   };
 }
 
-function trialWorker(worker: Worker, timeoutMs: number, loadTimeoutMs: number): TrialWorker {
+function trialWorker<T>(worker: Worker<T>, timeoutMs: number, loadTimeoutMs: number): TrialWorker {
   return {
     async load(spec) {
       const { choice } = await worker.child.call(spec, loadTimeoutMs);

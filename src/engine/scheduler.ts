@@ -11,6 +11,7 @@
  * overtake for ever. It is filled with windows of the same model and of such lengths that most of the work is on real
  * tokens; rows x longest, the tokens that are really computed, stay within the budget.
  */
+import type { Pace } from './pace.ts';
 import { type Bucket, createWindowQueue, type QueueName, type Waiting, type Window } from './window-queue.ts';
 
 export type { QueueName, Window } from './window-queue.ts';
@@ -29,12 +30,16 @@ export interface SchedulerOptions {
   readonly batchTokens: number;
   /** Windows of one batch. */
   readonly batchWindows: number;
-  /** Milliseconds a worker needs for a token of a model, as measured; 0 while that is unknown. */
-  readonly msPerToken: (model: string) => number;
+  /** How long batches take, as measured. */
+  readonly pace: Pick<Pace, 'runMs' | 'tokensIn'>;
 }
 
 export interface Workers {
-  /** That could take a batch now, the asking one included: what waits is shared among them. */
+  /**
+   * That could take a batch now, the asking one included: what waits is shared among them. 0 when the asking one runs a
+   * batch and wants the next one at hand: it gets short texts alone, and only while they fill more than a batch, since
+   * what comes later would have had to wait for those all the same.
+   */
   readonly idle: number;
   /** That run one now, and will ask when they have. */
   readonly busy: number;
@@ -49,8 +54,12 @@ export interface Scheduler<T> {
    * @param alone whether they must not share a batch
    */
   offer(windows: readonly Window<T>[], now: number, before?: number, alone?: boolean): void;
-  /** Returns windows of a batch that was lost. They keep their place and run alone: one of them may be the cause. */
-  giveBack(windows: readonly Window<T>[], now: number): void;
+  /**
+   * Returns windows of a batch that was lost. They keep their place.
+   *
+   * @param alone whether one of them may be the cause, so that they must not share a batch again
+   */
+  giveBack(windows: readonly Window<T>[], now: number, alone: boolean): void;
   /**
    * Windows that cannot be answered by their deadline any more, even if they ran now by themselves; forgets them.
    * To be called before `take`, which looks at deadlines only to shape the batch.
@@ -65,7 +74,7 @@ export interface Scheduler<T> {
   remove(windows: readonly Window<T>[]): void;
   /** Forgets all windows of the models that `of` names, and returns them. */
   drain(of?: (model: string) => boolean): Window<T>[];
-  /** Milliseconds that one worker needs for what waits in a queue. */
+  /** Milliseconds that one worker needs for what waits in a queue, in full batches. */
   workMs(queue: QueueName): number;
   waiting(queue: QueueName): number;
   readonly windows: number;
@@ -76,7 +85,7 @@ export interface Scheduler<T> {
  * What one run costs beside its tokens, in tokens: dispatching some hundred graph nodes costs as much as so many tokens
  * more. It decides when padding a short window is cheaper than a run of its own.
  */
-export const RUN_OVERHEAD_TOKENS = 12;
+const RUN_OVERHEAD_TOKENS = 12;
 
 /**
  * What comes after other tokens of its request counts as arrived this much later for each of them, so a request of
@@ -90,11 +99,14 @@ export const SHORT_IN_A_ROW = 3;
 /** No shorter than what an interactive text may wait, so that it meets one batch of bulk at most beside the running one. */
 export const BULK_TURN_MS = 1_000;
 
+/** A busy worker is given its next batch when so many wait. */
+export const READY_BATCHES = 2;
+
 /** Short texts are expected while the last one came no longer ago. */
 export const SHORT_EXPECTED_MS = 100;
 
 export function createScheduler<T>(options: SchedulerOptions): Scheduler<T> {
-  const { batchTokens, batchWindows, msPerToken } = options;
+  const { batchTokens, batchWindows, pace } = options;
   const queues = {
     short: createWindowQueue<T>(),
     long: createWindowQueue<T>(),
@@ -127,10 +139,16 @@ export function createScheduler<T>(options: SchedulerOptions): Scheduler<T> {
     tokens -= entry.window.tokens;
   }
 
-  const runMs = (model: string, length: number) => (length + RUN_OVERHEAD_TOKENS) * msPerToken(model);
+  /** The window whose turn it is; undefined where it is better not to begin. */
+  function choose(now: number, workers: Workers, serves: (model: string) => boolean): Waiting<T> | undefined {
+    const turn = whoseTurn(now, workers, serves);
+    if (workers.idle > 0 || turn === undefined) return turn;
+    const { queue, model } = turn.window;
+    const waits = queues[queue].tokens.get(model) as number;
+    return queue === 'short' && waits >= READY_BATCHES * batchTokens ? turn : undefined;
+  }
 
-  /** The window whose turn it is. */
-  function choose(now: number, { idle, busy }: Workers, serves: (model: string) => boolean): Waiting<T> | undefined {
+  function whoseTurn(now: number, { idle, busy }: Workers, serves: (model: string) => boolean): Waiting<T> | undefined {
     const short = queues.short.mostUrgent(serves);
     const long = queues.long.mostUrgent(serves);
     const bulk = queues.bulk.mostUrgent(serves);
@@ -140,7 +158,7 @@ export function createScheduler<T>(options: SchedulerOptions): Scheduler<T> {
     if (long === undefined) return short;
     if (short !== undefined) return shortInARow < SHORT_IN_A_ROW ? short : long;
     // Another worker is busy and asks again, so this one is kept free for no longer than a batch.
-    const kept = idle === 1 && busy > 0 && now - shortCame < SHORT_EXPECTED_MS;
+    const kept = idle <= 1 && busy > 0 && now - shortCame < SHORT_EXPECTED_MS;
     return kept ? undefined : long;
   }
 
@@ -152,10 +170,8 @@ export function createScheduler<T>(options: SchedulerOptions): Scheduler<T> {
 
   /** The tokens that may be computed with the anchor so that it is answered in time, and when that would be. */
   function room({ window: { model, tokens: own, deadline } }: Waiting<T>, now: number) {
-    const rate = msPerToken(model);
-    const inTime = rate > 0 ? (deadline - now) / rate - RUN_OVERHEAD_TOKENS : Number.POSITIVE_INFINITY;
-    const budget = Math.min(batchTokens, inTime);
-    return { budget, end: now + runMs(model, Math.max(budget, own)) };
+    const budget = Math.min(batchTokens, pace.tokensIn(model, deadline - now));
+    return { budget, end: now + pace.runMs(model, Math.max(budget, own)) };
   }
 
   return {
@@ -168,16 +184,18 @@ export function createScheduler<T>(options: SchedulerOptions): Scheduler<T> {
       }
     },
 
-    giveBack(windows, now) {
+    giveBack(windows, now, alone) {
       for (const window of windows) {
         const place = places.get(window) ?? { due: now, order: order++ };
-        insert({ window, ...place, since: now, alone: true });
+        insert({ window, ...place, since: now, alone });
       }
     },
 
     expire(now) {
-      const late = ({ model, tokens: length, deadline }: Window<T>) => now + runMs(model, length) > deadline;
-      const slowest = Object.values(queues).flatMap((queue) => [...queue.tokens.keys()].map((m) => runMs(m, longest)));
+      const late = ({ model, tokens: length, deadline }: Window<T>) => now + pace.runMs(model, length) > deadline;
+      const slowest = Object.values(queues).flatMap((queue) =>
+        [...queue.tokens.keys()].map((m) => pace.runMs(m, longest)),
+      );
       if (now + Math.max(0, ...slowest) <= soonest) return [];
       const expired: Window<T>[] = [];
       soonest = Number.POSITIVE_INFINITY;
@@ -233,7 +251,7 @@ export function createScheduler<T>(options: SchedulerOptions): Scheduler<T> {
     workMs(queue) {
       let ms = 0;
       for (const [model, waitingTokens] of queues[queue].tokens)
-        ms += waitingTokens * msPerToken(model) * (1 + RUN_OVERHEAD_TOKENS / batchTokens);
+        ms += (waitingTokens / batchTokens) * pace.runMs(model, batchTokens);
       return ms;
     },
 

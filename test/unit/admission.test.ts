@@ -19,7 +19,7 @@ function admission({ work = {}, windows = 1, tokens = 0, untokenized = {} }: Wai
   return createAdmission({
     scheduler: { windows, tokens, workMs: (queue) => work[queue] ?? 0 },
     untokenized: (queue) => untokenized[queue] ?? NOTHING,
-    msPerToken: () => 1,
+    pace: { runMs: (_model, tokens) => tokens },
     workers: () => 2,
     batchTokens: 192,
     queueWaitMs: 100,

@@ -80,10 +80,12 @@ describe('one engine', () => {
     const alone: Classification[] = [];
     for (const text of texts) alone.push(await engine.classify({ texts: [text] }));
     const before = batches.length;
+    const asked = () => watched.sources.computed + watched.sources.shared;
+    const askedBefore = asked();
     // All arrive while nothing runs, so that they meet.
     for (const pid of watched.pids('inference')) process.kill(pid, 'SIGSTOP');
     const requests = texts.map((text) => engine.classify({ texts: [text] }));
-    await until(() => watched.depth() > 100);
+    await until(() => asked() - askedBefore === texts.length);
     for (const pid of watched.pids('inference')) process.kill(pid, 'SIGCONT');
     const together = await Promise.all(requests);
     for (const [i, { results }] of together.entries())

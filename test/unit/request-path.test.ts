@@ -190,6 +190,28 @@ describe('texts at fault', () => {
     assert.ok(batches.length > before);
   });
 
+  test('a process that dies takes nothing along that it had only at hand', async (t) => {
+    // Batches of four windows at most; two of them are ready when sixteen wait.
+    const watched = await startEngine(t, { workers: 1, batchWindows: 4, batchTokens: 32 });
+    const { engine, batches, quarantined } = watched;
+    const resume = pause(watched, 'inference');
+    const running = engine.classify({ texts: ['what'] });
+    await until(() => watched.sources.computed === 1);
+    const texts = WORDS.slice(0, 20).map((word) => `see ${word}`);
+    const together = engine.classify({ texts });
+    // One batch of them waits in the process already.
+    await until(() => watched.depth() === 16);
+    kill(watched, 'inference');
+    resume();
+    assert.equal((await together).results.length, 20);
+    await running;
+    assert.deepEqual(
+      batches.map(({ windows }) => windows),
+      [1, 4, 4, 4, 4, 4],
+    );
+    assert.deepEqual(quarantined, []);
+  });
+
   test('a death that nobody waited for counts when the text comes again', async (t) => {
     const watched = await startEngine(t, { workers: 1, workerTimeoutMs: 200 });
     const { engine, quarantined } = watched;
