@@ -1,4 +1,5 @@
 /** Texts through the models of a policy, in as few engine calls as there are models, and the decision on each. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import {
   type ClassifyRequest,
@@ -9,7 +10,7 @@ import {
   type Timing,
 } from '../engine/types.ts';
 import { decideForms } from './decide.ts';
-import { inspect } from './inspect.ts';
+import { type Inspection, inspect } from './inspect.ts';
 import type { DetectLanguage } from './language.ts';
 import { BUILT_IN_POLICIES, type Policies } from './policies.ts';
 import { DEFAULT_POLICY, type Policy } from './policy.ts';
@@ -45,9 +46,11 @@ export function createModerator({ engine, policies = BUILT_IN_POLICIES, detectLa
       const models = policy.models?.map((own) => own.model) ?? [model];
       // What is refused should not cost the inspection.
       for (const one of models) engine.admit?.({ ...options, model: one, texts });
-      const inspections = await inspect(texts, detectLanguage);
-      const folded = policy.evasion?.fold ? inspections.map(({ disguises }) => disguises.folded) : texts;
-      const answers = await readTexts(engine, models, texts, folded, options);
+      const read = (folded: readonly string[]) => readTexts(engine, models, texts, folded, options);
+      const [inspections, answers] = policy.evasion?.fold
+        ? await inFoldedForm(texts, detectLanguage, read)
+        : // The models run elsewhere meanwhile, once their work has been sent.
+          await Promise.all([nextTurn().then(() => inspect(texts, detectLanguage)), read(texts)]);
       const served = answers.map((answer) => answer.model);
       return {
         policy,
@@ -60,6 +63,15 @@ export function createModerator({ engine, policies = BUILT_IN_POLICIES, detectLa
       };
     },
   };
+}
+
+async function inFoldedForm(
+  texts: readonly string[],
+  detectLanguage: DetectLanguage | undefined,
+  read: (folded: readonly string[]) => Promise<ModelAnswer[]>,
+): Promise<[Inspection[], ModelAnswer[]]> {
+  const inspections = await inspect(texts, detectLanguage);
+  return [inspections, await read(inspections.map(({ disguises }) => disguises.folded))];
 }
 
 function choose(policies: readonly Policy[], name: string): Policy {
