@@ -21,7 +21,7 @@ import { parseArgs } from 'node:util';
 
 import { usableCpus } from '../src/engine/cpus.ts';
 import { describeSetting, startBare } from './bare.ts';
-import { useOfTree } from './processes.ts';
+import { cpuByRole, useOfTree } from './processes.ts';
 import { createRandom } from './random.ts';
 import { spread } from './statistics.ts';
 import { shuffledWords, syntheticTexts } from './texts.ts';
@@ -71,9 +71,18 @@ async function throughput() {
   const input = await writeTable(rows, (i) => shuffledWords(workload.texts[i % TEXTS]?.text ?? '', random));
   const bare = startBare(workload, usableCpus());
   const { best } = await bare.best(TRY_SECONDS);
+  const shares: number[] = [];
   const rates = await takeTurns(Number(options.rounds), {
     bare: async () => (await bare.throughput(best, BARE_SECONDS)) / workload.meanTokens,
-    command: async () => (await classify(input)).rowsPerSecond,
+    async command() {
+      const uses: Readonly<Record<string, number>>[] = [];
+      const { rowsPerSecond } = await classify(input, async ({ pid }, output) => {
+        // Not before the first checkpoint: loading is another matter.
+        if ((await rowsDone(output)) > 0) uses.push(cpuByRole(useOfTree(pid as number)));
+      });
+      shares.push(inferenceShare(uses));
+      return rowsPerSecond;
+    },
   });
   bare.stop();
   return {
@@ -84,7 +93,18 @@ async function throughput() {
     bareTextsPerSecond: spread(rates.bare),
     commandRowsPerSecond: spread(rates.command),
     ratio: spread(ratios(rates.command, rates.bare)),
+    inferenceShare: spread(shares),
   };
+}
+
+/**
+ * Of the processor time that was used between the first and the last sample, the part that inference had. Where all cores
+ * are busy, throughput cannot be a larger part of the bare loop's, and other work on the machine changes it little.
+ */
+function inferenceShare(uses: readonly Readonly<Record<string, number>>[]): number {
+  const [first, last] = [uses[0] ?? {}, uses.at(-1) ?? {}];
+  const used = (role: string) => (last[role] ?? 0) - (first[role] ?? 0);
+  return used('inference') / Object.keys(last).reduce((sum, role) => sum + used(role), 0);
 }
 
 async function memory() {
