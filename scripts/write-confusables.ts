@@ -1,15 +1,14 @@
 /**
  * Writes `src/moderation/evasion/confusables.json`: every character that is read as an ASCII letter and is none.
  *
- *     npm run confusables              write it
- *     npm run confusables -- --check   exit 1 when the committed file differs
+ *     npm install --no-save decancer@3.3.3 unhomoglyph@1.0.6
+ *     npm run confusables              write it; `-- --check` only compares
  *
  * The data is that of two libraries, asked for each code point: unhomoglyph (Unicode TR39, version 13) and, for what is
- * Latin in another dress, decancer, which knows small capitals, squares and circles. Neither is needed while serving;
- * decancer is native code and does not exist for every platform.
+ * Latin in another dress, decancer, which knows small capitals, squares and circles. Neither is needed while serving.
+ * They are no dependencies of the project: decancer is native code for many platforms, and an installation would want
+ * the registry to have every one of them.
  */
-import unhomoglyph from 'unhomoglyph';
-
 import { keepGenerated } from './generated-file.ts';
 
 const target = new URL('../src/moderation/evasion/confusables.json', import.meta.url);
@@ -22,23 +21,22 @@ const NEVER = /^[\p{M}\p{C}\p{Z}\p{N}\p{Regional_Indicator}]$/u;
 /** The supplementary multilingual plane ends here; what follows are ideographs. */
 const LAST = 0x1ffff;
 
-/** Its types say a module, and it is a function. */
 type Cure = (text: string, options: { retainCapitalization: boolean }) => { toString(): string };
-const decancer = await import('decancer').then((module) => module.default as unknown as Cure).catch(() => undefined);
-if (decancer === undefined) {
-  console.error('decancer has no build for this platform: the table of confusables is not checked.');
-} else {
-  const options = { retainCapitalization: true };
-  const byLetter = new Map<string, string>();
-  for (let code = 0x80; code <= LAST; code++) {
-    if (code >= 0xd800 && code <= 0xdfff) continue;
-    const character = String.fromCodePoint(code);
-    const letter = letterFor(character, (text) => String(decancer(text, options)));
-    if (letter !== undefined) byLetter.set(letter, (byLetter.get(letter) ?? '') + character);
-  }
-  const table = Object.fromEntries([...byLetter].sort(([one], [other]) => (one < other ? -1 : 1)));
-  await keepGenerated(target, 'npm run confusables', () => `${JSON.stringify(table, null, 2)}\n`);
+/** Of names, since these packages are not installed where the others are. */
+const load = async <T>(name: string): Promise<T> => ((await import(name)) as { default: T }).default;
+const decancer = await load<Cure>('decancer');
+const unhomoglyph = await load<(text: string) => string>('unhomoglyph');
+
+const options = { retainCapitalization: true };
+const byLetter = new Map<string, string>();
+for (let code = 0x80; code <= LAST; code++) {
+  if (code >= 0xd800 && code <= 0xdfff) continue;
+  const character = String.fromCodePoint(code);
+  const letter = letterFor(character, (text) => String(decancer(text, options)));
+  if (letter !== undefined) byLetter.set(letter, (byLetter.get(letter) ?? '') + character);
 }
+const table = Object.fromEntries([...byLetter].sort(([one], [other]) => (one < other ? -1 : 1)));
+await keepGenerated(target, 'npm run confusables', () => `${JSON.stringify(table, null, 2)}\n`);
 
 function letterFor(character: string, cure: (text: string) => string): string | undefined {
   if (SPELLING.test(character) || NEVER.test(character)) return undefined;

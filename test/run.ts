@@ -37,7 +37,6 @@ const STEPS: readonly Step[] = [
   { name: 'unused code', group: 'checks', run: () => checkCommand('knip', []) },
   { name: 'manifest schema is current', group: 'checks', run: () => current('src/bundle/write-schema.ts') },
   { name: 'policy schema is current', group: 'checks', run: () => current('scripts/write-policy-schema.ts') },
-  { name: 'table of confusables is current', group: 'checks', run: () => current('scripts/write-confusables.ts') },
   { name: 'OpenAPI document is current', group: 'checks', run: () => current('scripts/write-openapi.ts') },
   {
     name: 'types of the TypeScript client are current',
