@@ -190,7 +190,7 @@ export function createRequests(options: {
     }
 
     if (texts.length === 0) finish();
-    else leaves.push(tokenizers.submit(model.key, texts, priority === 'bulk' ? 'bulk' : 'short', onTokenized));
+    else leaves.push(tokenizers.submit(model.key, texts, priority === 'bulk', onTokenized));
     return promise;
   }
 

@@ -45,10 +45,10 @@ export interface Tokenizers extends SpareTokenizer {
   submit(
     model: string,
     texts: readonly string[],
-    queue: QueueName,
+    bulk: boolean,
     done: (text: number, outcome: Tokenization, seconds: number) => void,
   ): () => void;
-  /** What waits or is being worked on. */
+  /** What waits or is being worked on, texts being long that have a process of their own. */
   untokenized(queue: QueueName): { readonly texts: number; readonly characters: number };
   readonly running: boolean;
 }
@@ -121,18 +121,23 @@ export function createTokenizers({
       specs.push(spec);
       await long?.load(spec);
     },
-    submit(model, texts, queue, done) {
-      const waiting = untokenized[queue];
+    submit(model, texts, bulk, done) {
+      const bookOf = (text: string) => untokenized[bulk ? 'bulk' : laneFor(text)];
       const left = new Set(texts.keys());
       const cancels: (() => void)[] = [];
-      const now = performance.now() + (queue === 'bulk' ? BULK_DELAY_MS : 0);
-      for (const text of texts) waiting.characters += text.length;
-      waiting.texts += texts.length;
+      const now = performance.now() + (bulk ? BULK_DELAY_MS : 0);
+      for (const text of texts) {
+        const book = bookOf(text);
+        book.texts++;
+        book.characters += text.length;
+      }
 
       function leave(index: number): void {
         left.delete(index);
-        waiting.texts--;
-        waiting.characters -= (texts[index] as string).length;
+        const text = texts[index] as string;
+        const book = bookOf(text);
+        book.texts--;
+        book.characters -= text.length;
       }
       function finish(index: number, outcome: Tokenization, seconds: number): void {
         leave(index);
@@ -219,6 +224,8 @@ function inspect(lane: TokenizerLane, model: string, texts: readonly string[]): 
   });
 }
 
+const laneFor = (text: string): Job['lane'] => (text.length > LONG_TEXT ? 'long' : 'short');
+
 interface Job {
   readonly indexes: number[];
   readonly lane: 'short' | 'long';
@@ -238,7 +245,7 @@ function cutJobs(texts: readonly string[], strikes: readonly number[]): Job[] {
   let current: Job | undefined;
   let size = 0;
   for (const [i, text] of texts.entries()) {
-    const lane = text.length > LONG_TEXT ? 'long' : 'short';
+    const lane = laneFor(text);
     const struck = strikes[i] as number;
     if (struck >= STRIKES) continue;
     if (struck > 0 || lane === 'long') jobs.push({ indexes: [i], lane, before, alone: struck > 0 });

@@ -308,6 +308,16 @@ test('clients that hang up, at any moment, leave nothing behind', async (t) => {
   assert.equal(watched.depth(), 0);
 });
 
+test('short texts are taken on while a long one is being tokenised', async (t) => {
+  const watched = await startEngine(t, { queueWaitMs: 50, queueTokens: 10_000_000 });
+  const { engine } = watched;
+  for (const word of WORDS) await engine.classify({ texts: [word] });
+  const long = engine.classify({ texts: ['kind '.repeat(20_000)] });
+  for (const word of WORDS) assert.equal((await engine.classify({ texts: [`see ${word}`] })).results.length, 1);
+  assert.ok(((await long).results[0]?.windows.length ?? 0) > 1_000);
+  assert.deepEqual(watched.refusals, []);
+});
+
 test('a full queue refuses with the time that it needs, and costs nothing', async (t) => {
   const watched = await startEngine(t, { workers: 1, queueWaitMs: 5, batchWindows: 1 });
   const { engine, refusals, sources } = watched;
