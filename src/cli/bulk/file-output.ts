@@ -80,6 +80,7 @@ export async function openFileOutput({ path, badPath, overwrite, job, head }: Fi
 
     const journal = await openAt(journalPath, earlier?.length ?? 0);
     if (earlier === undefined) await journal.appendFile(firstLine(job));
+    let journalLength = (await journal.stat()).size;
     const partial = await openAt(partialPath, progress.output);
     const bad = await openAt(badPath, progress.badBytes);
     if (progress.output === 0) {
@@ -91,8 +92,12 @@ export async function openFileOutput({ path, badPath, overwrite, job, head }: Fi
 
     async function checkpoint(finished?: true): Promise<void> {
       await Promise.all([partial.datasync(), bad.datasync()]);
-      await journal.appendFile(checkpointLine({ ...progress, notes: newNotes, ...(finished ? { finished } : {}) }));
+      const line = checkpointLine({ ...progress, notes: newNotes, ...(finished ? { finished } : {}) });
+      // A full disk may have taken a part of an earlier line.
+      await journal.truncate(journalLength);
+      await journal.appendFile(line);
       await journal.datasync();
+      journalLength += Buffer.byteLength(line);
       newNotes = [];
     }
 

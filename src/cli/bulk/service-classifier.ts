@@ -55,7 +55,9 @@ export async function createServiceClassifier({
           return answer.results;
         } catch (error) {
           signal.throwIfAborted();
-          throw error instanceof ServiceError ? new BulkError(EXIT.failed, inWords(error), { cause: error }) : error;
+          if (error instanceof BulkError) throw error;
+          const what = error instanceof ServiceError ? inWords(error) : `the service at ${url} cannot be reached`;
+          throw new BulkError(EXIT.failed, what, { cause: error });
         }
       }),
     async close() {},
