@@ -1,6 +1,6 @@
 /** The HTTP application: routes, errors, logs and metrics. Owns no process state; what tests build. */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import { type FastifyBaseLogger, fastify, LogController } from 'fastify';
+import { type FastifyBaseLogger, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify';
 import { adminModelRoutes } from './api/admin-models.ts';
 import { classifyRoutes } from './api/classify.ts';
 import { answerClientError } from './api/client-error.ts';
@@ -28,7 +28,7 @@ import type { DetectLanguage } from './moderation/language.ts';
 import { createModerator } from './moderation/moderator.ts';
 import { BUILT_IN_POLICIES, type Policies } from './moderation/policies.ts';
 import type { Metrics } from './observability/metrics.ts';
-import { logRequests } from './observability/request-log.ts';
+import { logRequests, recordRequest } from './observability/request-log.ts';
 
 export interface AppDependencies {
   readonly engine: Engine;
@@ -61,7 +61,11 @@ export async function buildApp(dependencies: AppDependencies) {
     // What is in hand when the listener closes is answered, also on connections that stay open.
     return503OnClosing: false,
     clientErrorHandler: answerClientError,
-    frameworkErrors: sendProblem,
+    // An address that cannot be read: no hook is told of it.
+    frameworkErrors(error, request, reply) {
+      reply.raw.once('finish', () => recordRequest(metrics, request, reply, reply.statusCode));
+      return sendProblem(error, request, identify(request, reply));
+    },
     // Answers are built to their schema, which tests check; Fastify's serialiser would drop and convert without a word.
     // Not setSerializerCompiler: a plugin that adds schemas of its own would get Fastify's again.
     schemaController: { compilersFactory: { buildSerializer: () => () => JSON.stringify } },
@@ -73,9 +77,7 @@ export async function buildApp(dependencies: AppDependencies) {
   app.addSchema(ProblemSchema);
   acceptJsonOnly(app);
   logRequests(app, metrics);
-  app.addHook('onRequest', async (request, reply) => {
-    reply.header('x-request-id', request.id).header('x-content-type-options', 'nosniff');
-  });
+  app.addHook('onRequest', async (request, reply) => void identify(request, reply));
   app.addHook('onSend', async (_request, reply) => {
     // Asks clients that keep connections open to open the next one elsewhere.
     if (lifecycle.draining) reply.header('connection', 'close');
@@ -105,4 +107,9 @@ export async function buildApp(dependencies: AppDependencies) {
   for (const { routes } of spoken) await app.register(routes, compat);
   await app.register(playgroundRoutes);
   return app;
+}
+
+/** Headers of every answer. */
+function identify(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  return reply.header('x-request-id', request.id).header('x-content-type-options', 'nosniff');
 }

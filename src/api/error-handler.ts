@@ -13,6 +13,9 @@ const FROM_FASTIFY: Readonly<Record<string, ProblemCode>> = {
   FST_ERR_BAD_URL: 'bad_request',
   // Longer than any name that a path can hold.
   FST_ERR_MAX_PARAM_LENGTH: 'not_found',
+  // Of the files of /docs: a way out of their folder, or a zero byte.
+  FST_STATIC_FORBIDDEN_PATH: 'not_found',
+  FST_STATIC_INVALID_REDIRECT_URL: 'not_found',
 };
 
 /** @returns the problem that an error means to a client; `internal_error` for what no client can cause */

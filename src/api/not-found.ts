@@ -18,6 +18,10 @@ export function answerUnknownRoutes(app: FastifyInstance): void {
     if (config?.catchAll) return;
     paths.push({ segments: url.split('/').map(literal), methods: [method].flat() });
   });
+  // What a route finds not to be there: Fastify's own answer repeats the address.
+  app.setNotFoundHandler(() => {
+    throw new Problem('not_found');
+  });
   // Before the body is read: a body of the wrong type sent to no path at all is a wrong path first.
   app.addHook('onRequest', async (request) => {
     if (!request.is404 && !request.routeOptions.config.catchAll) return;

@@ -39,19 +39,20 @@ export function logRequests(app: FastifyInstance, metrics: Metrics): void {
     request.outcome = {};
     // There is no response to hook on when the connection closes before one.
     reply.raw.once('close', () => {
-      if (!reply.raw.writableEnded) record(request, reply, CLIENT_CLOSED_REQUEST);
+      if (!reply.raw.writableEnded) recordRequest(metrics, request, reply, CLIENT_CLOSED_REQUEST);
     });
   });
-  app.addHook('onResponse', async (request, reply) => record(request, reply, reply.statusCode));
+  app.addHook('onResponse', async (request, reply) => recordRequest(metrics, request, reply, reply.statusCode));
+}
 
-  function record(request: FastifyRequest, reply: FastifyReply, status: number): void {
-    const { method, outcome } = request;
-    // The pattern of the route, not the address: that could hold anything, and without end. A colon is doubled in it.
-    const route = request.routeOptions.url?.replaceAll('::', ':') ?? 'unmatched';
-    metrics.requested(route, status, reply.elapsedTime / 1000);
-    const line = { method, route, status, durationMs: Math.round(reply.elapsedTime * 1000) / 1000, ...outcome };
-    request.log[levelOf(route, status)](line, 'request');
-  }
+/** The same for a request of which no hook is told. Called when it is over. */
+export function recordRequest(metrics: Metrics, request: FastifyRequest, reply: FastifyReply, status: number): void {
+  const { method, outcome } = request;
+  // The pattern of the route, not the address: that could hold anything, and without end. A colon is doubled in it.
+  const route = request.routeOptions.url?.replaceAll('::', ':') ?? 'unmatched';
+  metrics.requested(route, status, reply.elapsedTime / 1000);
+  const line = { method, route, status, durationMs: Math.round(reply.elapsedTime * 1000) / 1000, ...outcome };
+  request.log[levelOf(route, status)](line, 'request');
 }
 
 function levelOf(route: string, status: number): 'debug' | 'info' | 'error' {

@@ -27,6 +27,20 @@ describe('request log', () => {
     assert.deepEqual([lost?.route, lost?.status, lost?.code], ['unmatched', 404, 'not_found']);
   });
 
+  it('has a line for an address that cannot be read', async () => {
+    const { app, log } = await buildTestApp();
+    for (const [url, status, code] of [
+      ['/marked%zz', 400, 'bad_request'],
+      [`/models/${'marked'.repeat(50)}`, 404, 'not_found'],
+    ] as const) {
+      const answer = await app.inject({ method: 'POST', url });
+      const line = log.requests().at(-1);
+      assert.deepEqual([line?.route, line?.status, line?.code], ['unmatched', status, code]);
+      assert.equal(line?.requestId, answer.headers['x-request-id']);
+    }
+    assert.equal(log.text().includes('marked'), false);
+  });
+
   it('keeps what machines ask every few seconds at debug', async () => {
     const { app, engine, log } = await buildTestApp();
     engine.healthy = false;

@@ -108,6 +108,14 @@ describe('paths and methods', () => {
     }
   });
 
+  it('answers 404 to what is no file of the documentation', async () => {
+    const { app } = await buildTestApp();
+    for (const name of ['none', '..%2f..%2fpackage.json', '../../package.json', 'a%00b', '.env', '%5c..%5cx']) {
+      const answer = await app.inject({ method: 'GET', url: `/docs/static/${name}` });
+      assert.deepEqual([answer.statusCode, codeOf(answer)], [404, 'not_found'], name);
+    }
+  });
+
   it('answers 405 with the methods that the path takes', async () => {
     const { app } = await buildTestApp();
     for (const [method, url, allow] of [

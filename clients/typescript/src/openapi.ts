@@ -3832,7 +3832,6 @@ export interface operations {
             path: {
                 /** @description Name, alias or `name@version` of a model */
                 model: string;
-                version: string;
             };
             cookie?: never;
         };
@@ -3927,7 +3926,6 @@ export interface operations {
             path: {
                 /** @description Name, alias or `name@version` of a model */
                 model: string;
-                version: string;
             };
             cookie?: never;
         };
@@ -4028,7 +4026,6 @@ export interface operations {
             path: {
                 /** @description Name, alias or `name@version` of a model */
                 model: string;
-                version: string;
             };
             cookie?: never;
         };
@@ -4388,7 +4385,6 @@ export interface operations {
             path: {
                 /** @description Name, alias or `name@version` of a model */
                 model: string;
-                version: string;
             };
             cookie?: never;
         };

@@ -8,11 +8,11 @@ const model = Type.String({ description: 'Name, alias or `name@version` of a mod
 
 /** Both forms of the path; `suffix` keeps the names of their operations apart. */
 export const MODEL_PATHS = [
-  { path: '/v2/models/:model', suffix: '', params: Type.Object({ model, version: Type.Optional(Type.String()) }) },
+  { path: '/v2/models/:model', suffix: '', params: Type.Object({ model }) },
   {
     path: '/v2/models/:model/versions/:version',
     suffix: 'Version',
-    params: Type.Object({ model, version: Type.Optional(Type.String()) }),
+    params: Type.Object({ model, version: Type.String() }),
   },
 ] as const;
 
