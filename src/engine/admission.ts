@@ -2,9 +2,9 @@
  * Whether a request is taken on, decided before anything is done for it.
  *
  * The bound that matters is time: what waits ahead of the request, divided by how fast it is worked off as measured,
- * must not exceed `queueWaitMs`. A longer queue would serve nobody sooner and everybody later. Interactive requests do
- * not count bulk ones as ahead of them, and bulk ones may wait as long as they allow. Besides, windows, tokens and
- * characters that wait are bounded, for the sake of memory; bulk requests may fill a part of those bounds.
+ * must not exceed `queueWaitMs`; bulk requests may wait as long as they allow. A longer queue would serve nobody sooner
+ * and everybody later. Besides, windows, tokens and characters that wait are bounded, for the sake of memory. Every
+ * request counts what goes before it and its like alone, so that one long text refuses no short ones.
  */
 import type { Pace } from './pace.ts';
 import type { QueueName, Scheduler } from './scheduler.ts';
@@ -34,7 +34,7 @@ export interface Refused {
 }
 
 export interface Admission {
-  /** @returns undefined when the request is taken on; one that finds nothing waiting always is */
+  /** @returns undefined when the request is taken on; one that finds nothing ahead of it always is */
   refuse(asked: Asked): Refused | undefined;
   /** The queue that a request belongs to, from what is known of it before it is tokenised. */
   queueOf(model: string, longestText: number, bulk: boolean): QueueName;
@@ -42,14 +42,14 @@ export interface Admission {
   tokenized(model: string, characters: number, tokens: number): void;
 }
 
-/** Whose work is done before that of a queue. */
+/** What a request of a queue waits for. */
 const AHEAD: Readonly<Record<QueueName, readonly QueueName[]>> = {
   short: ['short'],
   long: ['short', 'long'],
   bulk: ['short', 'long', 'bulk'],
 };
 
-/** The part of the bounds that bulk requests may fill, so that they take no place from interactive ones. */
+/** The part of the bounds that may be full for a bulk request to be taken on. */
 const BULK_SHARE = 0.5;
 /** Retry after so many milliseconds while nothing has been measured yet. */
 const UNMEASURED_MS = 1_000;
@@ -59,7 +59,7 @@ const TOKENS_PER_CHARACTER = 0.3;
 const NEWEST = 0.02;
 
 export function createAdmission(options: {
-  readonly scheduler: Pick<Scheduler<never>, 'windows' | 'tokens' | 'workMs'>;
+  readonly scheduler: Pick<Scheduler<never>, 'waiting' | 'workMs'>;
   readonly untokenized: (queue: QueueName) => Untokenized;
   readonly pace: Pick<Pace, 'runMs'>;
   /** Processes that run batches now. */
@@ -86,18 +86,21 @@ export function createAdmission(options: {
 
   return {
     refuse({ model, queue, texts, characters, timeoutMs }) {
-      const pending = AHEAD.bulk.map(untokenized);
-      const pendingTexts = pending.reduce((sum, own) => sum + own.texts, 0);
-      if (scheduler.windows + pendingTexts === 0) return undefined;
-      const pendingCharacters = pending.reduce((sum, own) => sum + own.characters, 0);
+      const ahead = { items: 0, tokens: 0, characters: 0 };
+      for (const name of AHEAD[queue]) {
+        const [waiting, pending] = [scheduler.waiting(name), untokenized(name)];
+        ahead.items += waiting.windows + pending.texts;
+        ahead.tokens += waiting.tokens;
+        ahead.characters += pending.characters;
+      }
+      if (ahead.items === 0) return undefined;
       const share = queue === 'bulk' ? BULK_SHARE : 1;
       const wait = waitMs(model, queue);
-      const tokens = scheduler.tokens + tokensOf(model, pendingCharacters + characters);
       const bounds: readonly (readonly [RefusalReason, value: number, most: number])[] = [
         ['wait', wait, queue === 'bulk' ? timeoutMs : Math.min(timeoutMs, options.queueWaitMs)],
-        ['windows', scheduler.windows + pendingTexts + texts, share * options.queueWindows],
-        ['tokens', tokens, share * options.queueTokens],
-        ['characters', pendingCharacters + characters, share * options.queueCharacters],
+        ['windows', ahead.items + texts, share * options.queueWindows],
+        ['tokens', ahead.tokens + tokensOf(model, ahead.characters + characters), share * options.queueTokens],
+        ['characters', ahead.characters + characters, share * options.queueCharacters],
       ];
       const exceeded = bounds.find(([, value, most]) => value > most);
       if (exceeded === undefined) return undefined;

@@ -128,7 +128,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   });
   let waking = false;
   function tellDepth(): void {
-    const bulk = scheduler.waiting('bulk');
+    const bulk = scheduler.waiting('bulk').windows;
     observer.depth?.(scheduler.windows, { interactive: scheduler.windows - bulk, bulk });
   }
   const admission = createAdmission({

@@ -76,7 +76,8 @@ export interface Scheduler<T> {
   drain(of?: (model: string) => boolean): Window<T>[];
   /** Milliseconds that one worker needs for what waits in a queue, in full batches. */
   workMs(queue: QueueName): number;
-  waiting(queue: QueueName): number;
+  /** What waits in a queue. */
+  waiting(queue: QueueName): { readonly windows: number; readonly tokens: number };
   readonly windows: number;
   readonly tokens: number;
 }
@@ -255,7 +256,11 @@ export function createScheduler<T>(options: SchedulerOptions): Scheduler<T> {
       return ms;
     },
 
-    waiting: (queue) => queues[queue].windows,
+    waiting(queue) {
+      let own = 0;
+      for (const ofModel of queues[queue].tokens.values()) own += ofModel;
+      return { windows: queues[queue].windows, tokens: own };
+    },
     get windows() {
       return waiting.size;
     },

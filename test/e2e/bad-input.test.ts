@@ -26,7 +26,7 @@ const CASES: readonly [
   ['text over the limit', utf8({ text: 'a'.repeat(20_001) }), JSON_TYPE, 400, 'text_too_long'],
   ['body over the limit', utf8({ text: 'a'.repeat(1_100_000) }), JSON_TYPE, 413, 'body_too_large'],
   ['unknown model', utf8({ text: 'a', model: 'x' }), JSON_TYPE, 404, 'unknown_model'],
-  ['unknown option', utf8({ text: 'a', explain: true }), JSON_TYPE, 400, 'unknown_option'],
+  ['unknown option', utf8({ text: 'a', verbose: true }), JSON_TYPE, 400, 'unknown_option'],
   ['unknown option value', utf8({ text: 'a', gates: 'x' }), JSON_TYPE, 400, 'invalid_option'],
   ['empty text', utf8({ text: '' }), JSON_TYPE, 422, 'empty_after_normalization'],
   ['nothing left', utf8({ texts: ['a', '\u200b \n'] }), JSON_TYPE, 422, 'empty_after_normalization'],

@@ -9,15 +9,17 @@ const NOTHING = { texts: 0, characters: 0 };
 interface Waits {
   /** Milliseconds of one worker's work, by queue. */
   work?: Partial<Record<QueueName, number>>;
-  windows?: number;
-  tokens?: number;
+  waiting?: Partial<Record<QueueName, { windows: number; tokens: number }>>;
   untokenized?: Partial<Record<QueueName, { texts: number; characters: number }>>;
 }
 
 /** Two workers that need a millisecond a token; a request may wait 100 ms. */
-function admission({ work = {}, windows = 1, tokens = 0, untokenized = {} }: Waits) {
+function admission({ work = {}, waiting = { short: { windows: 1, tokens: 0 } }, untokenized = {} }: Waits) {
   return createAdmission({
-    scheduler: { windows, tokens, workMs: (queue) => work[queue] ?? 0 },
+    scheduler: {
+      waiting: (queue) => waiting[queue] ?? { windows: 0, tokens: 0 },
+      workMs: (queue) => work[queue] ?? 0,
+    },
     untokenized: (queue) => untokenized[queue] ?? NOTHING,
     pace: { runMs: (_model, tokens) => tokens },
     workers: () => 2,
@@ -60,19 +62,28 @@ describe('admission', () => {
   });
 
   test('bounds windows, tokens and characters, and bulk requests at half of them', () => {
-    const bounds = (waits: Waits, change: object) => admission(waits).refuse({ ...asked, ...change })?.reason;
-    assert.equal(bounds({ windows: 49 }, {}), undefined);
-    assert.equal(bounds({ windows: 50 }, {}), 'windows');
-    assert.equal(bounds({ windows: 25 }, { queue: 'bulk' }), 'windows');
-    assert.equal(bounds({ tokens: 985 }, {}), undefined);
-    assert.equal(bounds({ tokens: 990 }, {}), 'tokens');
-    assert.equal(bounds({ tokens: 495 }, { queue: 'bulk' }), 'tokens');
-    assert.equal(bounds({}, { characters: 1_001 }), 'characters');
-    assert.equal(bounds({}, { characters: 501, queue: 'bulk' }), 'characters');
+    const waiting = (windows: number, tokens = 0) => ({ waiting: { short: { windows, tokens } } });
+    const bounds = (waits: Waits, change: object = {}) => admission(waits).refuse({ ...asked, ...change })?.reason;
+    assert.equal(bounds(waiting(49)), undefined);
+    assert.equal(bounds(waiting(50)), 'windows');
+    assert.equal(bounds(waiting(25), { queue: 'bulk' }), 'windows');
+    assert.equal(bounds(waiting(1, 985)), undefined);
+    assert.equal(bounds(waiting(1, 990)), 'tokens');
+    assert.equal(bounds(waiting(1, 495), { queue: 'bulk' }), 'tokens');
+    assert.equal(bounds(waiting(1), { characters: 1_001 }), 'characters');
+    assert.equal(bounds(waiting(1), { characters: 501, queue: 'bulk' }), 'characters');
   });
 
-  test('takes on any request that finds nothing waiting', () => {
-    const idle = admission({ windows: 0 });
+  test('takes on short texts however much of long or bulk ones waits', () => {
+    const much = { windows: 10_000, tokens: 1_000_000 };
+    const untokenized = { long: { texts: 1, characters: 1_000_000 } };
+    const full = admission({ waiting: { short: { windows: 1, tokens: 9 }, long: much, bulk: much }, untokenized });
+    assert.equal(full.refuse(asked), undefined);
+    assert.notEqual(full.refuse({ ...asked, queue: 'long' }), undefined);
+  });
+
+  test('takes on any request that finds nothing ahead of it', () => {
+    const idle = admission({ waiting: { bulk: { windows: 10, tokens: 100 } } });
     assert.equal(idle.refuse({ ...asked, texts: 10_000, characters: 10_000_000 }), undefined);
   });
 
