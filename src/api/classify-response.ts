@@ -292,11 +292,10 @@ function gateView(
 }
 
 function byLayer(layers: Layout['layers'], value: (column: number) => number): Record<string, number>[] {
-  return layers.map(({ layer, modules }) => {
-    const entry: Record<string, number> = { layer };
-    for (const { module, column } of modules) entry[module] = value(column);
-    return entry;
-  });
+  return layers.map(({ layer, modules }) => ({
+    layer,
+    ...Object.fromEntries(modules.map(({ module, column }) => [module, value(column)])),
+  }));
 }
 
 /** The engine promises as many values as the manifest names columns. */

@@ -24,7 +24,8 @@ const DISGUISED = new RegExp(`[A-Za-z]${SIGN}+[A-Za-z]|^${SIGN}{1,2}[A-Za-z]{2}|
 const NUMBER =
   /^(?:[A-Za-z]+\d+s|\d+(?:st|nd|rd|th|s|am|pm|k|m|mm|cm|km|kg|g|mg|lbs?|ft|in|mph|yo|yrs?|hrs?|mins?|secs?|x|d|p|[kmgt]b|bn))$/i;
 const SIGNS = new RegExp(SIGN, 'g');
-const LAST_SIGNS = /[!|]+$/;
+/** Tried only where a run begins: from each sign of a long run that is not at the end, the time would be its square. */
+const LAST_SIGNS = /(?<![!|])[!|]+$/;
 /** Read as i and as l. */
 const BAR = /[1|]/g;
 

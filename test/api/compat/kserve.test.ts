@@ -168,7 +168,9 @@ describe('Open Inference Protocol', () => {
     assert.equal((await infer(deflateSync(json), { 'content-encoding': 'deflate' })).status, 200);
     const bomb = gzipSync(Buffer.alloc(64 * 1_048_576));
     assert.equal((await infer(bomb, { 'content-encoding': 'gzip' })).status, 413);
-    assert.equal((await infer(json, { 'content-encoding': 'br' })).status, 415);
+    for (const encoding of ['br', 'constructor', '__proto__', 'toString']) {
+      assert.equal((await infer(json, { 'content-encoding': encoding })).status, 415);
+    }
   });
 
   for (const [name, body, headers] of LIES) {

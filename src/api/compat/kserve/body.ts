@@ -20,10 +20,12 @@ declare module 'fastify' {
   }
 }
 
-const DECOMPRESS: Readonly<Record<string, (body: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>>> = {
-  gzip: promisify<Buffer, { maxOutputLength: number }, Buffer>(gunzip),
-  deflate: promisify<Buffer, { maxOutputLength: number }, Buffer>(inflate),
-};
+/** A map, since clients choose the key: an object has more names than its own. */
+const DECOMPRESS: ReadonlyMap<string, (body: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>> =
+  new Map([
+    ['gzip', promisify<Buffer, { maxOutputLength: number }, Buffer>(gunzip)],
+    ['deflate', promisify<Buffer, { maxOutputLength: number }, Buffer>(inflate)],
+  ]);
 
 /** @param limitBytes of a body, and of what a compressed one holds */
 export function acceptTensorBodies(app: FastifyInstance, limitBytes: number): void {
@@ -38,7 +40,7 @@ export function acceptTensorBodies(app: FastifyInstance, limitBytes: number): vo
 
 async function decompress(encoding = 'identity', body: Buffer, maxOutputLength: number): Promise<Buffer> {
   if (encoding.toLowerCase() === 'identity') return body;
-  const run = DECOMPRESS[encoding.toLowerCase()];
+  const run = DECOMPRESS.get(encoding.toLowerCase());
   if (run === undefined) {
     throw new Problem('unsupported_media_type', { detail: '`Content-Encoding` must be gzip, deflate or absent.' });
   }

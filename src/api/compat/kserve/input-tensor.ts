@@ -73,8 +73,8 @@ function countOf(shape: readonly number[], maxTexts: number): number {
 }
 
 function flatTexts(data: readonly unknown[], count: number): readonly string[] {
+  if (data.length !== count) throw wrong('data', `The shape says ${count} elements, but there are ${data.length}.`);
   const texts = data.map((entry) => (Array.isArray(entry) && entry.length === 1 ? entry[0] : entry));
-  if (texts.length !== count) throw wrong('data', `The shape says ${count} elements, but there are ${texts.length}.`);
   if (texts.every((text) => typeof text === 'string')) return texts;
   throw wrong('data', 'Elements must be texts.');
 }
