@@ -68,6 +68,9 @@ describe('what a client sends', () => {
     const values = [
       `You are ${MARK}, everyone.`,
       `${MARK}@1.0.0`,
+      // Names that every object has.
+      '__proto__',
+      'constructor',
       `../${MARK}/../../..${outside}`,
       `..\\${MARK}\\${outside}`,
       `%2e%2e%2f${MARK}`,
