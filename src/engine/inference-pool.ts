@@ -186,8 +186,9 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
       idle--;
       busy++;
     }
-    if (idle > 0) return;
-    for (const worker of workers) if (worker.prepared && worker.held.length === 1) give(worker, now, { idle: 0, busy });
+    if (idle === 0)
+      for (const worker of workers)
+        if (worker.prepared && worker.held.length === 1) give(worker, now, { idle: 0, busy });
     if (workers.every(({ prepared }) => prepared)) failOrphans();
   }
 
