@@ -1,7 +1,11 @@
 /** The service as a real process, on a free port, with everything it prints at hand. */
+import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
@@ -68,6 +72,20 @@ export function launch(t: Context, env: Readonly<Record<string, string>>, comman
     await exited;
   });
   return { process: child, output: () => output, exited };
+}
+
+/** Starts the process with wrong settings. @returns what it says before it ends with 1 */
+export async function refusal(t: Context, env: Readonly<Record<string, string>>): Promise<string> {
+  const { exited, output } = launch(t, env);
+  assert.equal(await exited, 1, output());
+  return output();
+}
+
+/** An empty folder that is removed after the test. */
+export async function temporaryFolder(t: Context): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'e2e-'));
+  t.after(() => rm(folder, { recursive: true }));
+  return folder;
 }
 
 /** Starts the process and waits until it says where it listens. */

@@ -1,26 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, it, type TestContext } from 'node:test';
+import { describe, it } from 'node:test';
 
 import { skipWithout } from './program.ts';
-import { FIXTURES, launch, startService } from './service.ts';
-
-async function emptyFolder(t: TestContext): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'no-models-'));
-  t.after(() => rm(folder, { recursive: true }));
-  return folder;
-}
-
-/** Starts the process with wrong settings. @returns what it says before it ends with 1 */
-async function refusal(t: TestContext, env: Record<string, string>): Promise<string> {
-  const { exited, output } = launch(t, env);
-  assert.equal(await exited, 1, output());
-  return output();
-}
+import { FIXTURES, refusal, startService, temporaryFolder } from './service.ts';
 
 describe('start', () => {
   it('says where, which models, and one curl line that works', { skip: skipWithout('curl') }, async (t) => {
@@ -35,7 +20,7 @@ describe('start', () => {
   });
 
   it('serves what is good and says what it refused', async (t) => {
-    const folder = await emptyFolder(t);
+    const folder = await temporaryFolder(t);
     spawnSync('cp', ['-r', join(FIXTURES, 'tiny'), join(folder, 'good')]);
     spawnSync('cp', ['-r', join(FIXTURES, 'tiny'), join(folder, 'spoilt')]);
     spawnSync('sh', ['-c', 'printf x >> "$0"', join(folder, 'spoilt/model.onnx')]);
@@ -49,7 +34,7 @@ describe('start', () => {
   });
 
   it('ends when no model can be served', async (t) => {
-    const folder = await emptyFolder(t);
+    const folder = await temporaryFolder(t);
     assert.match(
       await refusal(t, { MODELS_DIR: folder }),
       /No model can be served from MODELS_DIR .*It holds no bundle/,

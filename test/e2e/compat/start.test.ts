@@ -1,28 +1,14 @@
 /** Files that the compatibility routes need are looked at when the process starts, not when the first request comes. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, it, type TestContext } from 'node:test';
+import { describe, it } from 'node:test';
 
-import { launch, startService } from '../service.ts';
-
-async function folderOf(t: TestContext): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'compat-start-'));
-  t.after(() => rm(folder, { recursive: true }));
-  return folder;
-}
-
-/** @returns what the process says before it ends with 1 */
-async function refusal(t: TestContext, env: Record<string, string>): Promise<string> {
-  const { exited, output } = launch(t, env);
-  assert.equal(await exited, 1, output());
-  return output();
-}
+import { refusal, startService, temporaryFolder } from '../service.ts';
 
 describe('start', () => {
   it("maps labels as the operator's file says, and ends when that is wrong", async (t) => {
-    const path = join(await folderOf(t), 'attributes.json');
+    const path = join(await temporaryFolder(t), 'attributes.json');
     await writeFile(path, '{"tiny": {"RUDE": {}}}');
     const said = await refusal(t, { ATTRIBUTES_FILE: path });
     assert.match(
@@ -44,7 +30,7 @@ describe('start', () => {
   });
 
   it('ends when feedback cannot be kept, or the public address is none', async (t) => {
-    const said = await refusal(t, { FEEDBACK_FILE: join(await folderOf(t), 'no/feedback.jsonl') });
+    const said = await refusal(t, { FEEDBACK_FILE: join(await temporaryFolder(t), 'no/feedback.jsonl') });
     assert.match(said, /FEEDBACK_FILE \(.*\) cannot be appended to: ENOENT/);
     for (const address of ['moderation.example.org', 'ftp://example.org', 'https://me:secret@example.org']) {
       assert.match(await refusal(t, { PUBLIC_URL: address }), /PUBLIC_URL must be an address like https:/);
