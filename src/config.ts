@@ -2,86 +2,7 @@
  * Every setting of the service: environment name, unit, default and doc, in one table.
  * The README's table is generated from it (`npm run docs`), so a setting cannot be without documentation.
  */
-type SettingValue = string | number | readonly string[] | ReadonlyMap<string, string> | readonly object[] | undefined;
-
-interface Setting<T> {
-  readonly env: string;
-  readonly doc: string;
-  readonly unit?: string;
-  /** What holds when the variable is unset or empty. */
-  readonly fallback: T;
-  /** How the default is written in the documentation, where the value itself would say less. */
-  readonly fallbackDoc?: string;
-  /** The value is a secret: no message repeats it. */
-  readonly sensitive?: boolean;
-  /** What is accepted, as a phrase that follows "must be". */
-  readonly accepts: string;
-  /** The value that the text stands for; undefined when it stands for none. */
-  read(text: string): T | undefined;
-}
-
-type Described<T> = Pick<Setting<T>, 'env' | 'doc' | 'fallback'> &
-  Partial<Pick<Setting<T>, 'unit' | 'fallbackDoc' | 'accepts' | 'sensitive'>>;
-
-function text<T extends string | undefined>(setting: Described<T>): Setting<T | string> {
-  return { accepts: 'a text', ...setting, read: (value) => value };
-}
-
-/** A fallback of undefined leaves the choice to what the setting is for. */
-function integer<T extends number | undefined>(
-  setting: Described<T> & { min: number; max: number },
-): Setting<T | number> {
-  const { min, max } = setting;
-  return {
-    accepts: `a whole number from ${min} to ${max}`,
-    ...setting,
-    read(value) {
-      if (!/^\d{1,15}$/.test(value)) return undefined;
-      const number = Number(value);
-      return number >= min && number <= max ? number : undefined;
-    },
-  };
-}
-
-function choice<const T extends string>(setting: Described<NoInfer<T>> & { values: readonly T[] }): Setting<T> {
-  return {
-    accepts: `one of ${setting.values.join(', ')}`,
-    ...setting,
-    read: (value) => setting.values.find((known) => known === value),
-  };
-}
-
-/** Names separated by commas; all of them by default, `none` for an empty list. */
-function list<const T extends string>(
-  setting: Omit<Described<readonly T[]>, 'fallback'> & { values: readonly T[] },
-): Setting<readonly T[]> {
-  const { values } = setting;
-  return {
-    accepts: `none, or some of ${values.join(', ')}`,
-    fallback: values,
-    fallbackDoc: 'all',
-    ...setting,
-    read(value) {
-      if (value === 'none') return [];
-      const names = value.split(',').map((name) => name.trim());
-      const known = names.flatMap((name) => values.find((own) => own === name) ?? []);
-      return known.length === names.length ? known : undefined;
-    },
-  };
-}
-
-/** An http or https address without a query or credentials. */
-function address<T extends string | undefined>(setting: Described<T>): Setting<T | string> {
-  return {
-    accepts: 'an address like https://moderation.example.org',
-    ...setting,
-    read(value) {
-      const url = URL.parse(value);
-      const plain = url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.search === '';
-      return plain && url.password === '' && url.hash === '' ? url.href : undefined;
-    },
-  };
-}
+import { address, choice, entries, integer, list, type Setting, type SettingValue, text } from './config/setting.ts';
 
 const NAME = '[A-Za-z0-9][A-Za-z0-9_.-]{0,63}';
 type Shadows = readonly { readonly model: string; readonly shadow: string; readonly share: number }[];
@@ -90,12 +11,6 @@ type Shadows = readonly { readonly model: string; readonly shadow: string; reado
 const REFERENCE = `${NAME}(?:@[A-Za-z0-9][A-Za-z0-9_.+-]{0,63})?`;
 const ALIAS = new RegExp(`^(${NAME})=(${REFERENCE})$`);
 const SHADOW = new RegExp(`^(${REFERENCE})=(${REFERENCE}):(0\\.\\d{1,6}|1(?:\\.0{1,6})?)$`);
-
-/** Entries separated by commas; undefined when one of them is not of the form. */
-function entries(value: string, form: RegExp): RegExpExecArray[] | undefined {
-  const found = value.split(',').map((entry) => form.exec(entry.trim()));
-  return found.every((entry) => entry !== null) ? found : undefined;
-}
 
 export const SETTINGS = {
   host: text({ env: 'HOST', fallback: '0.0.0.0', doc: 'Address to listen on' }),

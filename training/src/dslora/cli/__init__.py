@@ -1,0 +1,50 @@
+"""The command ``dslora``: look at data, train, evaluate, export, or all of it (pipeline). One module a command.
+
+dslora pipeline --data olid --data-dir data --out runs/olid --bundle models/olid-minilm
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+
+from dslora.cli import data, evaluate, export, pipeline, train
+from dslora.errors import DsLoraError
+
+_COMMANDS = (train, evaluate, export, data, pipeline)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dslora", description="Train, evaluate and export DS-LoRA classifiers of offensive posts."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        command.add(commands)
+    return parser
+
+
+def _quieten_libraries() -> None:
+    """Leaves the terminal to our own messages and progress bar."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command. Returns 0, or 1 after an error that the user can put right."""
+    arguments = _parser().parse_args(argv)
+    _quieten_libraries()
+    try:
+        arguments.handler(arguments)
+    except DsLoraError as error:
+        print(f"dslora: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        resume = arguments.command in ("train", "pipeline")
+        hint = " Run the same command again, without --overwrite, to resume." if resume else ""
+        print(f"dslora: interrupted.{hint}", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,111 @@
+"""Groups of options that several commands share, and what they say."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dslora.options import add_settings
+
+if TYPE_CHECKING:
+    from dslora.run import DataSettings
+
+
+def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    from dslora.data import DATASETS
+
+    group = parser.add_argument_group("data" if required else "data (default: as the run was trained)")
+    group.add_argument(
+        "--data",
+        required=required,
+        help=f"{', '.join(DATASETS)}, or a CSV, TSV or JSON Lines file, or a folder of such files",
+    )
+    group.add_argument("--data-dir", help="folder with the named data sets (default: DSLORA_DATA_DIR)")
+    group.add_argument("--text-column", help="column with the posts, for a file of your own (default: text)")
+    group.add_argument("--label-column", help="column with the labels, for a file of your own (default: label)")
+    group.add_argument("--positive-labels", nargs="+", metavar="LABEL", help="labels that mean offensive")
+    group.add_argument(
+        "--development-fraction",
+        type=float,
+        help="share of training rows to hold out where the data has no development split (default: 0.1)",
+    )
+    group.add_argument("--split-seed", type=int, help="seed of that split (default: 0)")
+
+
+def add_reading(group: argparse._ActionsContainer) -> None:
+    from dslora.bases import DEFAULT_BASE
+
+    group.add_argument(
+        "--base", default=DEFAULT_BASE, help=f"Hub id, folder or packaged base (default: {DEFAULT_BASE})"
+    )
+    group.add_argument("--max-tokens", type=int, default=128, help="longest window (default: 128)")
+    group.add_argument("--normalization", nargs="+", metavar="STEP", help="steps in order (default: by data set)")
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    from dslora.methods import METHODS
+
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--overwrite", action="store_true", help="start again where --out holds another run")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    group = parser.add_argument_group("model")
+    add_reading(group)
+    summary = "; ".join(f"{method.name}: {method.summary}" for method in METHODS.values())
+    group.add_argument("--method", default="ds-lora", help=f"{summary} (default: ds-lora)")
+    group.add_argument("--window-overlap", type=int, default=32, help="tokens that windows share (default: 32)")
+    add_settings(parser)
+
+
+def add_bundle(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("bundle")
+    group.add_argument("--bundle", type=Path, required=True, help="folder to write")
+    group.add_argument("--name", help="model name (default: the folder's)")
+    group.add_argument("--model-version", default="1.0.0", help="model version (default: 1.0.0)")
+    group.add_argument(
+        "--graphs",
+        nargs="+",
+        choices=("fp32", "int8"),
+        default=["int8"],
+        help="precisions to write (default: int8)",
+    )
+    group.add_argument("--languages", nargs="+", default=["en"], help="languages of the training data (default: en)")
+    group.add_argument("--license", default="Apache-2.0", help="SPDX id of the bundle (default: Apache-2.0)")
+    group.add_argument(
+        "--splits",
+        nargs="+",
+        default=["development", "test"],
+        help="splits to state figures of; leave test out until nothing is chosen any more (default: development test)",
+    )
+    group.add_argument("--replace", action="store_true", help="replace a bundle that is already there")
+
+
+def data_settings(arguments: argparse.Namespace, run: "DataSettings | None" = None) -> "DataSettings":
+    """What the data options say; for a trained run, what it was trained on where they say nothing."""
+    from dataclasses import replace
+
+    from dslora.data import DATASETS
+    from dslora.run import DataSettings
+
+    settings = run or DataSettings(name=arguments.data)
+    if arguments.data and arguments.data in DATASETS:
+        # Columns and positive labels are the data set's own.
+        settings = replace(settings, text_column=None, label_column=None, positive_labels=())
+    given = {
+        "name": arguments.data,
+        "data_dir": arguments.data_dir,
+        "text_column": arguments.text_column,
+        "label_column": arguments.label_column,
+        "development_fraction": arguments.development_fraction,
+        "split_seed": arguments.split_seed,
+        "positive_labels": tuple(arguments.positive_labels) if arguments.positive_labels else None,
+    }
+    return replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+def normalization(arguments: argparse.Namespace, dataset: str, tokenizer: Any) -> tuple[str, ...]:
+    from dslora.normalization import default_steps
+
+    return tuple(arguments.normalization or default_steps(dataset, _is_uncased(tokenizer)))
+
+
+def _is_uncased(tokenizer: Any) -> bool:
+    return bool(tokenizer.tokenize("A") == tokenizer.tokenize("a"))

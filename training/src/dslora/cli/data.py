@@ -1,0 +1,31 @@
+"""``dslora data``: look at a data set."""
+
+import argparse
+import json
+
+from dslora.cli.arguments import add_data, add_reading, data_settings, normalization
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    data = commands.add_parser("data", help="look at a data set")
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="counts, classes, repeated texts, lengths, and what is left out and why")
+    add_data(check)
+    add_reading(check)
+    check.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    check.set_defaults(handler=_check)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from dslora.bases import load_tokenizer, resolve_base
+    from dslora.data.check import check_dataset
+
+    dataset = data_settings(arguments).load()
+    tokenizer = load_tokenizer(resolve_base(arguments.base))
+    check = check_dataset(
+        dataset,
+        normalization(arguments, dataset.name, tokenizer),
+        lambda text: len(tokenizer(text, truncation=False)["input_ids"]),
+        arguments.max_tokens,
+    )
+    print(json.dumps(check.to_json(), indent=2) if arguments.json else check.to_markdown(), end="")

@@ -1,0 +1,34 @@
+"""``dslora export``: write the ONNX bundle of a trained run."""
+
+import argparse
+from pathlib import Path
+
+from dslora.cli.arguments import add_bundle, add_data, data_settings
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    export = commands.add_parser("export", help="write the ONNX bundle of a trained run")
+    export.add_argument("run", type=Path, help="folder that dslora train wrote")
+    add_data(export, required=False)
+    add_bundle(export)
+    export.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from dslora.publish import publish, summary
+    from dslora.run import load_run
+
+    trained = load_run(arguments.run)
+    report = publish(
+        trained,
+        data_settings(arguments, trained.data).load(),
+        arguments.bundle,
+        name=arguments.name or arguments.bundle.name,
+        version=arguments.model_version,
+        precisions=tuple(arguments.graphs),
+        languages=tuple(arguments.languages),
+        license=arguments.license,
+        splits=tuple(arguments.splits),
+        replace=arguments.replace,
+    )
+    print(summary(report))

@@ -1,0 +1,33 @@
+"""``dslora pipeline``: train, evaluate and export."""
+
+import argparse
+
+from dslora.cli import export, train
+from dslora.cli.arguments import add_bundle, add_data, add_training, data_settings
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    pipeline = commands.add_parser("pipeline", help="train, evaluate on development and test, export")
+    add_data(pipeline)
+    add_training(pipeline)
+    add_bundle(pipeline)
+    pipeline.set_defaults(handler=_pipeline)
+
+
+def _pipeline(arguments: argparse.Namespace) -> None:
+    from dslora.assess import calibrate, evaluate
+    from dslora.folder import check_target
+    from dslora.run import load_run
+
+    # Asked before hours of training, not after.
+    check_target(arguments.bundle, replace=arguments.replace)
+    train.run(arguments)
+    run = load_run(arguments.out)
+    dataset = data_settings(arguments).load()
+    calibrate(run, dataset)
+    for split in arguments.splits:
+        if split in dataset.splits:
+            report = evaluate(run, dataset, split)
+            print(f"{split}: macro-F1 {report.metrics.macro_f1}, n = {report.metrics.n}")
+    arguments.run = arguments.out
+    export.run(arguments)

@@ -1,0 +1,83 @@
+"""``dslora train``: train a model."""
+
+import argparse
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dslora.cli.arguments import add_data, add_training, data_settings, normalization
+from dslora.errors import DsLoraError
+from dslora.options import refuse_foreign_options, settings_from
+
+# What a folder holds that a training, finished or not, has written.
+_MARKS = ("run.json", "checkpoint.pt", "metrics.jsonl", "development.json")
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    train = commands.add_parser("train", help="train a model; resumes a run that was killed")
+    add_data(train)
+    add_training(train)
+    train.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from dslora.bases import load_tokenizer, resolve_base
+    from dslora.classifier import ClassifierSpec, default_pooling
+    from dslora.methods import find_method
+    from dslora.run import train_run
+    from dslora.sparsity import L1Settings
+    from dslora.train import TrainSettings
+
+    method = find_method(arguments.method)
+    refuse_foreign_options(arguments, method.settings, method.name)
+    settings = settings_from(arguments, TrainSettings)
+    data = data_settings(arguments)
+    dataset = data.load()
+    steps = normalization(arguments, dataset.name, load_tokenizer(resolve_base(arguments.base)))
+    spec = ClassifierSpec(
+        base=arguments.base,
+        method=method.name,
+        labels=tuple(dataset.labels),
+        positive_labels=tuple(dataset.positive_labels),
+        normalization=steps,
+        max_tokens=arguments.max_tokens,
+        window_overlap=arguments.window_overlap,
+        pooling=default_pooling(arguments.base),
+        adapter=settings_from(arguments, method.settings),
+        l1=settings_from(arguments, L1Settings) if method.sparse else None,
+    )
+    with _setting_aside(arguments.out, arguments.overwrite):
+        result = train_run(arguments.out, data, spec, settings, dataset=dataset, quiet=arguments.quiet)
+    print(
+        f"{arguments.out}: development macro-F1 {result.macro_f1:.4f} in epoch {result.epoch} of {result.epochs}, "
+        f"{result.parameters:,} trainable parameters, {result.zeros:.1%} exact zeros in A and B, "
+        f"{result.seconds:.0f} s"
+    )
+
+
+@contextmanager
+def _setting_aside(folder: Path, overwrite: bool) -> Iterator[None]:
+    """Moves an old run out of the way for a new one; it comes back when the new one fails before it has begun.
+
+    Raises:
+        DsLoraError: The folder is no run, or no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DsLoraError(f"{folder} is a file. Name a folder for the run.")
+    if not overwrite or not folder.exists():
+        yield
+        return
+    if any(folder.iterdir()) and not any((folder / name).exists() for name in _MARKS):
+        raise DsLoraError(f"{folder} is not a run, so --overwrite does not replace it. Name another folder.")
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)
+    try:
+        yield
+    finally:
+        if any((folder / name).exists() for name in ("run.json", "checkpoint.pt")):
+            shutil.rmtree(old)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            old.rename(folder)
