@@ -1,4 +1,5 @@
 /** The kinds of settings there are, and how the text of an environment variable becomes a value of each. */
+import { isIP } from 'node:net';
 
 export type SettingValue =
   | string
@@ -83,6 +84,43 @@ export function address<T extends string | undefined>(setting: Described<T>): Se
       const url = URL.parse(value);
       const plain = url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.search === '';
       return plain && url.password === '' && url.hash === '' ? url.href : undefined;
+    },
+  };
+}
+
+/** Addresses and networks in CIDR notation, separated by commas; none by default. */
+export function networks(setting: Omit<Described<readonly string[]>, 'fallback'>): Setting<readonly string[]> {
+  return {
+    accepts: 'addresses or networks like 10.0.0.0/8 or fd00::/8, separated by commas',
+    fallback: [],
+    fallbackDoc: 'none',
+    ...setting,
+    read(value) {
+      const all = value.split(',').map((entry) => entry.trim());
+      return all.every(isNetwork) ? all : undefined;
+    },
+  };
+}
+
+function isNetwork(entry: string): boolean {
+  const [address = '', prefix, ...rest] = entry.split('/');
+  const version = isIP(address);
+  if (version === 0 || rest.length > 0) return false;
+  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (version === 4 ? 32 : 128));
+}
+
+/** Origins of web pages, separated by commas, or `*`; none by default. */
+export function origins(setting: Omit<Described<readonly string[]>, 'fallback'>): Setting<readonly string[]> {
+  return {
+    accepts: '* or origins like https://forum.example.org, separated by commas',
+    fallback: [],
+    fallbackDoc: 'none',
+    ...setting,
+    read(value) {
+      if (value === '*') return ['*'];
+      const all = value.split(',').map((entry) => entry.trim());
+      // As a browser writes it: no path, no slash at the end, lower case, no port that is the scheme's own.
+      return all.every((entry) => /^https?:/.test(entry) && URL.parse(entry)?.origin === entry) ? all : undefined;
     },
   };
 }

@@ -74,6 +74,19 @@ describe('configuration', () => {
       assert.throws(() => loadConfig({ SHADOW: wrong }), /SHADOW must be /, wrong);
   });
 
+  it('reads networks and origins', () => {
+    const { trustProxy, corsOrigins } = loadConfig({
+      TRUST_PROXY: '10.0.0.0/8, 192.0.2.1,fd00::/8',
+      CORS_ORIGINS: 'https://forum.example.org,http://127.0.0.1:3000',
+    });
+    assert.deepEqual(trustProxy, ['10.0.0.0/8', '192.0.2.1', 'fd00::/8']);
+    assert.deepEqual(corsOrigins, ['https://forum.example.org', 'http://127.0.0.1:3000']);
+    for (const wrong of ['true', '10.0.0.0/33', '10.0.0', 'fd00::/129', '10.0.0.0/8/8', '10.0.0.0/', '10.0.0.1,'])
+      assert.throws(() => loadConfig({ TRUST_PROXY: wrong }), /TRUST_PROXY must be /, wrong);
+    for (const wrong of ['forum.example.org', 'https://a.example/', 'https://a.example/x', 'https://A.example', 'null'])
+      assert.throws(() => loadConfig({ CORS_ORIGINS: wrong }), /CORS_ORIGINS must be /, wrong);
+  });
+
   it('documents every setting', () => {
     const table = configTable();
     for (const { env } of Object.values(SETTINGS)) assert.ok(table.includes(`| \`${env}\` |`), env);
