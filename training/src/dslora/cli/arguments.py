@@ -32,10 +32,12 @@ def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
 
 
 def add_reading(group: argparse._ActionsContainer) -> None:
-    from dslora.bases import DEFAULT_BASE
+    from dslora.bases import DEFAULT_BASE, PACKAGED
 
     group.add_argument(
-        "--base", default=DEFAULT_BASE, help=f"Hub id, folder or packaged base (default: {DEFAULT_BASE})"
+        "--base",
+        default=DEFAULT_BASE,
+        help=f"Hub id, folder, GGUF file, or one of {', '.join(PACKAGED)} (default: {DEFAULT_BASE})",
     )
     group.add_argument("--max-tokens", type=int, default=128, help="longest window (default: 128)")
     group.add_argument("--normalization", nargs="+", metavar="STEP", help="steps in order (default: by data set)")
