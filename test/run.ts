@@ -44,6 +44,7 @@ const STEPS: readonly Step[] = [
     run: () => current('scripts/write-client-types.ts'),
   },
   { name: 'tables in the documentation are current', group: 'checks', run: () => current('scripts/write-docs.ts') },
+  { name: 'dashboard is current', group: 'checks', run: () => current('scripts/write-dashboard.ts') },
   { name: 'tests of the checks', group: 'node', run: () => runNodeTests('test/runner', MINUTE) },
   { name: 'unit tests', group: 'node', run: () => runNodeTests('test/unit', 3 * MINUTE) },
   { name: 'API tests', group: 'node', run: () => runNodeTests('test/api', 3 * MINUTE) },
