@@ -77,6 +77,11 @@ class TextEncoder:
         return ids, mask
 
 
+def is_uncased(tokenizer: Any) -> bool:
+    """Whether a transformers tokenizer ignores case."""
+    return bool(tokenizer.tokenize("A") == tokenizer.tokenize("a"))
+
+
 def text_encoder(tokenizer: Any, steps: Sequence[str], max_tokens: int, overlap: int) -> TextEncoder:
     """Builds a :class:`TextEncoder` from a transformers fast tokenizer.
 

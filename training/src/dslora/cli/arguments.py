@@ -104,10 +104,7 @@ def data_settings(arguments: argparse.Namespace, run: "DataSettings | None" = No
 
 
 def normalization(arguments: argparse.Namespace, dataset: str, tokenizer: Any) -> tuple[str, ...]:
+    from dslora.encoding import is_uncased
     from dslora.normalization import default_steps
 
-    return tuple(arguments.normalization or default_steps(dataset, _is_uncased(tokenizer)))
-
-
-def _is_uncased(tokenizer: Any) -> bool:
-    return bool(tokenizer.tokenize("A") == tokenizer.tokenize("a"))
+    return tuple(arguments.normalization or default_steps(dataset, is_uncased(tokenizer)))

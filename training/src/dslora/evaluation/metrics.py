@@ -115,13 +115,13 @@ def measure(
     rng = np.random.default_rng(seed)
     drawn = _resample(confusion, resamples, rng)
     accuracy = _with_interval(_accuracy(confusion), _accuracy(drawn))
-    precision, recall, f1 = _by_class(confusion)
-    precisions, recalls, f1s = _by_class(drawn)
+    precision, recall, f1 = by_class(confusion)
+    precisions, recalls, f1s = by_class(drawn)
     return Metrics(
         n=len(labels),
         accuracy=accuracy,
         macro_f1=_with_interval(f1.mean(), f1s.mean(axis=-1)),
-        f1_of_means=_with_interval(_f1_of_means(precision, recall), _f1_of_means(precisions, recalls)),
+        f1_of_means=_with_interval(f1_of_means(precision, recall), f1_of_means(precisions, recalls)),
         classes=tuple(
             ClassMetrics(
                 label=name,
@@ -169,7 +169,7 @@ def macro_f1_difference(
     drawn = _resample(joint, resamples, np.random.default_rng(seed))
 
     def difference(counts: Integers) -> NDArray[np.float64]:
-        first, second = (_by_class(counts.sum(axis=axis))[2].mean(axis=-1) for axis in (-1, -2))
+        first, second = (by_class(counts.sum(axis=axis))[2].mean(axis=-1) for axis in (-1, -2))
         return np.asarray(first - second)
 
     return _with_interval(difference(joint), difference(drawn))
@@ -243,7 +243,7 @@ def _accuracy(confusion: Integers) -> NDArray[np.float64]:
     return np.asarray(np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1)))
 
 
-def _by_class(confusion: Integers) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def by_class(confusion: Integers) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Precision, recall and F1, each [..., L], of confusion counts [..., L, L]."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     actual = confusion.sum(axis=-1)
@@ -251,7 +251,8 @@ def _by_class(confusion: Integers) -> tuple[NDArray[np.float64], NDArray[np.floa
     return _ratio(hits, claimed), _ratio(hits, actual), _ratio(2 * hits, actual + claimed)
 
 
-def _f1_of_means(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> NDArray[np.float64]:
+def f1_of_means(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> NDArray[np.float64]:
+    """GermEval 2018's measure of precision and recall by class, each [..., L]: [...]."""
     mean_precision, mean_recall = precision.mean(axis=-1), recall.mean(axis=-1)
     below = mean_precision + mean_recall
     ratio = np.divide(2 * mean_precision * mean_recall, below, out=np.zeros(np.shape(below)), where=below > 0)

@@ -1,0 +1,288 @@
+"""Which cells each table and figure of the paper needs."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, Final, Literal
+
+from dslora.errors import DsLoraError
+from dslora.methods import METHODS, find_method
+from dslora.reproduce.cell import Cell, known_settings
+from dslora.reproduce.presets import RATE_OF_METHOD, Preset, PresetBase
+from dslora.reproduce.results import Results
+
+REFERENCE: Final = "LoRA"
+EQUAL: Final = "LoRA, parameters of DS-LoRA"
+OURS: Final = "DS-LoRA"
+
+Kind = Literal["comparison", "gates", "cost", "examples", "ranks", "strengths"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row: a method with what it does not have from the preset.
+
+    Attributes:
+        label: As tables show it.
+        method: Name in ``METHODS``.
+        adapter, l1: What differs from the preset.
+        equal_parameters: Raise the rank until there are as many trainable parameters as DS-LoRA has.
+        beyond: Not in the paper's table.
+    """
+
+    label: str
+    method: str
+    adapter: Mapping[str, Any] = field(default_factory=dict)
+    l1: Mapping[str, Any] = field(default_factory=dict)
+    equal_parameters: bool = False
+    beyond: bool = False
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or figure.
+
+    Attributes:
+        name: What users type.
+        title: For the report.
+        kind: How it is shown.
+        data: Data sets, each with a part of its own.
+        rows: By preset; figures have a row for each point of each curve.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    data: tuple[str, ...]
+    rows: Callable[[Preset], tuple[Variant, ...]]
+
+
+_LORA: Final = Variant(REFERENCE, "lora")
+_EQUAL: Final = Variant(EQUAL, "lora", equal_parameters=True, beyond=True)
+_GATED: Final = Variant("LoRA + gate", "lora-gate")
+_OURS: Final = Variant(OURS, "ds-lora")
+
+_LABELS: Final = {
+    "lora": REFERENCE,
+    "dora": "DoRA",
+    "adalora": "AdaLoRA",
+    "lora-gate": "LoRA + gate",
+    "lora-l1": "LoRA + L1",
+    "ds-lora": OURS,
+    "full": "full fine-tuning",
+    "houlsby": "Houlsby adapters",
+    "qlora": "QLoRA",
+    "ds-qlora": "DS-QLoRA",
+    "ds-dora": "DS-LoRA over DoRA",
+}
+_IN_PAPER: Final = ("zero-shot", "full", "lora", "dora", "adalora", "qlora", "houlsby", "ds-lora")
+
+
+def _every_method(preset: Preset) -> tuple[Variant, ...]:
+    rows = [Variant(_LABELS.get(name, name), name, beyond=name not in _IN_PAPER) for name in METHODS]
+    return (_LORA, _EQUAL, *(row for row in rows if row.method != "lora"))
+
+
+def _ablation(preset: Preset) -> tuple[Variant, ...]:
+    return (_LORA, Variant("LoRA + L1", "lora-l1"), _GATED, _OURS, _EQUAL)
+
+
+def _gate_kinds(preset: Preset) -> tuple[Variant, ...]:
+    def gate(label: str, beyond: bool = False, **adapter: Any) -> Variant:
+        return Variant(label, "ds-lora", adapter, beyond=beyond)
+
+    return (
+        _LORA,
+        gate("linear gate", gate_hidden=0),
+        gate("MLP gate, d = 16"),
+        gate("MLP gate, d = 32", gate_hidden=32),
+        gate("one gate for all layers", True, gate_shared=True),
+        gate("parameter-free gate", True, gate_kind="parameter-free"),
+        gate("a gate for each token", True, gate_pooling="token"),
+        gate("as the paper prints it: from 0.5, raw input", True, gate_scale=1.0, gate_standardize=False),
+    )
+
+
+def _main_rows(preset: Preset) -> tuple[Variant, ...]:
+    return (_LORA, _OURS, _EQUAL)
+
+
+def _ranks(preset: Preset) -> tuple[Variant, ...]:
+    return tuple(
+        Variant(f"{variant.label}, r = {rank}", variant.method, {"rank": rank})
+        for rank in preset.ranks
+        for variant in (_LORA, _OURS)
+    )
+
+
+def _strengths(preset: Preset) -> tuple[Variant, ...]:
+    # Without L1 DS-LoRA is LoRA with gates: the same run.
+    points = [
+        Variant(f"λ = {value}", "ds-lora", l1={"strength": value}) if value else Variant("λ = 0", "lora-gate")
+        for value in preset.strengths
+    ]
+    return (_LORA, *points)
+
+
+EXPERIMENTS: Final[Mapping[str, Experiment]] = {
+    experiment.name: experiment
+    for experiment in (
+        Experiment("table1", "Table 1: every method on OLID", "comparison", ("olid",), _every_method),
+        Experiment("table2", "Table 2: every method on HateXplain", "comparison", ("hatexplain",), _every_method),
+        Experiment("table3", "Table 3: ablation", "comparison", ("olid",), _ablation),
+        Experiment("table4", "Table 4: kinds of gates", "comparison", ("olid",), _gate_kinds),
+        Experiment("table5", "Table 5: gates by class and layer", "gates", ("hatexplain",), lambda preset: (_OURS,)),
+        Experiment("table6", "Table 6: other data sets", "comparison", ("jigsaw", "germeval2018"), _main_rows),
+        Experiment("table7", "Table 7: cost", "cost", ("olid",), lambda preset: ()),
+        Experiment(
+            "table8",
+            "Table 8: texts that LoRA gets wrong and DS-LoRA right",
+            "examples",
+            ("hatexplain",),
+            lambda preset: (_LORA, _OURS),
+        ),
+        Experiment("figure2", "Figure 2: rank", "ranks", ("hatexplain",), _ranks),
+        Experiment("figure3", "Figure 3: λ", "strengths", ("olid",), _strengths),
+    )
+}
+
+
+def find_experiments(name: str) -> tuple[Experiment, ...]:
+    """One table or figure, or ``all``.
+
+    Raises:
+        DsLoraError: There is none of that name.
+    """
+    if name == "all":
+        return tuple(EXPERIMENTS.values())
+    if name not in EXPERIMENTS:
+        raise DsLoraError(f"{name!r} is not known. Expected one of: {', '.join(EXPERIMENTS)}, all.")
+    return (EXPERIMENTS[name],)
+
+
+def make_cell(
+    preset: Preset,
+    base: PresetBase,
+    data: str,
+    variant: Variant,
+    seed: int,
+    chosen: Mapping[str, Any] | None = None,
+    tuning: bool = False,
+) -> Cell:
+    """The cell of a row.
+
+    Args:
+        preset: Settings.
+        base: One of the preset's.
+        data: Data set.
+        variant: The row.
+        seed: Seed.
+        chosen: Values from the preset's grid, by dotted name.
+        tuning: Whether it serves to choose them.
+    """
+    picked: dict[str, dict[str, Any]] = {"adapter": {}, "l1": {}, "training": {}}
+    for name, value in (chosen or {}).items():
+        group, _, setting = name.partition(".")
+        picked[group][setting] = value
+    method = find_method(variant.method)
+    adapter: dict[str, Any] = {
+        "rank": preset.rank,
+        "dropout": 0.1,
+        "gate_kind": "learned",
+        "gate_hidden": 16,
+        "gate_pooling": "instance",
+        "gate_scale": 2.0,
+        "gate_standardize": True,
+        **picked["adapter"],
+        **variant.adapter,
+    }
+    if variant.equal_parameters:
+        adapter["rank"] += base.gate_ranks
+    adapter["alpha"] = preset.alpha_ratio * adapter["rank"]
+    adapter["initial_rank"] = adapter["rank"] * 3 // 2
+    training = dict(preset.training)
+    if "learning_rate" in picked["training"]:
+        # One rate for adapter, gates and head, as the presets have it.
+        rate = picked["training"]["learning_rate"]
+        training |= {"learning_rate": rate, "gate_learning_rate": rate, "head_learning_rate": rate}
+    training["learning_rate"] *= RATE_OF_METHOD.get(variant.method, 1.0)
+    return Cell(
+        data=data,
+        base=base.id,
+        method=variant.method,
+        adapter=known_settings(variant.method, adapter),
+        l1={**preset.l1, **picked["l1"], **variant.l1} if method.sparse else None,
+        training=training,
+        seed=seed,
+        max_tokens=preset.max_tokens,
+        transfer_rows=preset.transfer_rows,
+        tuning=tuning,
+    )
+
+
+def _axes(preset: Preset, variant: Variant) -> dict[str, tuple[Any, ...]]:
+    """Of the preset's grid, what this row leaves to choose."""
+    method = find_method(variant.method)
+
+    def applies(name: str) -> bool:
+        group, _, setting = name.partition(".")
+        if group == "adapter":
+            return setting in known_settings(variant.method, {setting: 0}) and setting not in variant.adapter
+        return group != "l1" or (method.sparse and setting not in variant.l1)
+
+    return {name: values for name, values in preset.grid.items() if applies(name)}
+
+
+def tuning_cells(
+    preset: Preset, base: PresetBase, data: str, variant: Variant
+) -> Iterator[tuple[dict[str, Any], Cell]]:
+    """Every choice of the grid with its cell, of seed 0; nothing where there is nothing to choose."""
+    axes = _axes(preset, variant)
+    if not axes:
+        return
+    for values in product(*axes.values()):
+        choice = dict(zip(axes, values, strict=True))
+        yield choice, make_cell(preset, base, data, variant, 0, choice, tuning=True)
+
+
+def choose(preset: Preset, base: PresetBase, data: str, variant: Variant, results: Results) -> dict[str, Any] | None:
+    """The choice with the best development macro-F1, the first on a tie; None while a candidate is missing."""
+    best: tuple[float, dict[str, Any]] | None = None
+    for choice, cell in tuning_cells(preset, base, data, variant):
+        result = results.load(cell)
+        if result is None:
+            if results.refusal(cell) is not None:
+                continue
+            return None
+        score = result["development"]["macroF1"]
+        if best is None or score > best[0]:
+            best = score, choice
+    return best[1] if best else {}
+
+
+def plan(
+    experiments: Sequence[Experiment], preset: Preset, seeds: int, results: Results
+) -> tuple[list[Cell], list[Cell]]:
+    """Cells that choose settings, and cells whose settings are settled; each once, seed by seed.
+
+    While cells of the first kind have no result, the second list lacks what depends on them.
+    """
+    tuning: dict[str, Cell] = {}
+    final: dict[str, Cell] = {}
+    for experiment in experiments:
+        places = [
+            (base, data, variant)
+            for base in preset.bases
+            for data in experiment.data
+            for variant in experiment.rows(preset)
+        ]
+        settled = []
+        for place in places:
+            tuning |= {cell.key: cell for _, cell in tuning_cells(preset, *place)}
+            settled.append((place, choose(preset, *place, results)))
+        for seed in range(seeds):
+            for place, choice in settled:
+                if choice is not None:
+                    cell = make_cell(preset, *place, seed, choice)
+                    final.setdefault(cell.key, cell)
+    return list(tuning.values()), list(final.values())

@@ -1,0 +1,58 @@
+"""Sentences that follow from figures, so that nobody has to read a table to be told what it does not say."""
+
+from dslora.reproduce.bootstrap import Difference
+
+
+def points(value: float, signed: bool = False) -> str:
+    """A share as points with one decimal, with a real minus sign."""
+    text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
+    return text.replace("-", "−")
+
+
+def compared(label: str, reference: str, found: Difference, paper_gain: float | None = None) -> str:
+    """What a difference says, and how it stands to the paper's.
+
+    Args:
+        label: The method.
+        reference: What it is compared with.
+        found: In shares of 1.
+        paper_gain: The paper's difference, in points, where it is known.
+    """
+    low, high = found.interval95
+    interval = f"95 % interval {points(low, True)} to {points(high, True)}"
+    if not found.seen:
+        sentence = (
+            f"{label}: no difference from {reference} seen ({points(found.value, True)} points, {interval}; "
+            f"a true difference of {points(found.detectable)} or more would have been seen in four of five such runs)."
+        )
+    else:
+        where = "above" if found.value > 0 else "below"
+        sentence = f"{label} is {points(abs(found.value))} points {where} {reference} ({interval})."
+    if paper_gain is None:
+        return sentence
+    return f"{sentence} {_against_paper(found, paper_gain)}"
+
+
+def _against_paper(found: Difference, gain: float) -> str:
+    shown = points(gain / 100, True)
+    low, high = found.interval95
+    inside = low <= gain / 100 <= high
+    if not inside:
+        return f"The paper's {shown} lies outside the interval: it is not reproduced on this base."
+    if found.seen:
+        return f"The paper's {shown} lies inside the interval: it is reproduced."
+    return f"The paper's {shown} lies inside the interval too: this run neither confirms it nor speaks against it."
+
+
+def gate_worth(label: str, found: Difference) -> str:
+    """What the gates' dependence on the text is worth: gates as learnt less gates fixed to their mean."""
+    low, high = found.interval95
+    interval = f"{points(found.value, True)} points, 95 % interval {points(low, True)} to {points(high, True)}"
+    if not found.seen:
+        return (
+            f"{label}: fixing every gate to its mean changes nothing that could be seen ({interval}): what the gates "
+            "say of a text does not matter to its answer."
+        )
+    if found.value > 0:
+        return f"{label}: the gates' dependence on the text is worth {points(found.value)} points ({interval})."
+    return f"{label}: the model is better with gates fixed to their mean ({interval})."

@@ -1,0 +1,133 @@
+"""Computes the cells that are missing; several processes, also on several machines, may share the folders."""
+
+import multiprocessing
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dslora.bases import load_tokenizer, resolve_base
+from dslora.encoding import is_uncased
+from dslora.errors import DataError, DsLoraError
+from dslora.normalization import default_steps
+from dslora.reproduce.cell import Cell
+from dslora.reproduce.measure import measure_run
+from dslora.reproduce.results import Results, claimed
+from dslora.reproduce.transfer import loaded
+from dslora.run import RUN_FILE, DataSettings, load_run, train_run
+from dslora.train.checkpoint import FILE as CHECKPOINT
+
+# How often a process that has nothing left to claim looks whether the others have finished.
+_POLL_SECONDS = 5.0
+
+
+def compute(cell: Cell, folder: Path, data_dir: str | None) -> dict[str, Any]:
+    """Trains a cell, or goes on where a killed process stopped, and scores it.
+
+    Args:
+        cell: What.
+        folder: Its run; the finished model stays there.
+        data_dir: Folder with the named data sets.
+    """
+    dataset = loaded(cell.data, data_dir)
+    if not (folder / RUN_FILE).is_file():
+        tokenizer = load_tokenizer(resolve_base(cell.base))
+        steps = default_steps(dataset.name, is_uncased(tokenizer))
+        data = DataSettings(cell.data, data_dir)
+        train_run(folder, data, cell.spec(dataset, steps), cell.settings(), dataset=dataset, quiet=True)
+    measured = measure_run(load_run(folder), dataset, cell, data_dir)
+    # Optimizer state is the largest part of a run, and of no use any more.
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return measured
+
+
+def drain(
+    cells: Sequence[Cell],
+    folder: Path,
+    results: Results,
+    data_dir: str | None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Computes every cell without a result, in order, leaving out those that another process works on.
+
+    Returns when all have a result, also those of other processes. A cell that its method or base refuses is recorded
+    with the reason and tried again by the next command.
+
+    Args:
+        cells: What is wanted.
+        folder: Runs and locks.
+        results: Where results go.
+        data_dir: Folder with the named data sets.
+        say: Gets one line a cell.
+
+    Raises:
+        DsLoraError: The data are missing, or are not those that earlier results were made with.
+    """
+    for data in dict.fromkeys(cell.data for cell in cells):
+        splits = loaded(data, data_dir).splits
+        results.check_data(data, {name: [file.sha256 for file in split.files] for name, split in splits.items()})
+    refused: set[str] = set()
+    while True:
+        left = [cell for cell in cells if cell.key not in refused and results.load(cell) is None]
+        if not left:
+            return
+        worked = False
+        for cell in left:
+            with claimed(folder, cell) as ours:
+                # Another process may have finished it between the look above and the claim.
+                if not ours or results.load(cell) is not None:
+                    continue
+                worked = True
+                started = time.perf_counter()
+                try:
+                    result = compute(cell, folder / cell.name, data_dir)
+                except DataError:
+                    raise
+                except DsLoraError as error:
+                    refused.add(cell.key)
+                    results.save(cell, {"refused": str(error)})
+                    if not (folder / cell.name / CHECKPOINT).exists():
+                        shutil.rmtree(folder / cell.name, ignore_errors=True)
+                    say(f"{cell.name}: refused: {error}")
+                    continue
+                results.save(cell, result)
+                say(
+                    f"{cell.name}: development macro-F1 {result['development']['macroF1']:.4f}, "
+                    f"zeros {result['zeros']:.1%}, {time.perf_counter() - started:.0f} s"
+                )
+        if not worked:
+            time.sleep(_POLL_SECONDS)
+
+
+def drain_in_processes(
+    cells: Sequence[Cell], folder: Path, results: Results, data_dir: str | None, workers: int
+) -> None:
+    """The same in several processes of this machine.
+
+    Raises:
+        DsLoraError: A process failed; what it printed says why. The others finish what they have begun.
+    """
+    if workers == 1:
+        drain(cells, folder, results, data_dir)
+        return
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=drain, args=(list(cells), folder, results, data_dir), name=f"worker {number}")
+        for number in range(1, workers + 1)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        for process in processes:
+            process.join()
+    except KeyboardInterrupt:
+        for process in processes:
+            process.terminate()
+        raise
+    failed = [process.name for process in processes if process.exitcode]
+    if failed:
+        raise DsLoraError(
+            f"{', '.join(failed)} of {workers} failed; the reason is above. Give the command again to go on: "
+            "finished cells are kept."
+        )

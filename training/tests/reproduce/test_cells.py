@@ -1,0 +1,248 @@
+"""Cells: what tells them apart, what is computed, and that a killed one goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score
+
+from base_folder import WORDS, make_base
+from dslora.errors import DsLoraError
+from dslora.inference import predict
+from dslora.reproduce import work
+from dslora.reproduce.cell import Cell
+from dslora.reproduce.controls import gates_fixed
+from dslora.reproduce.experiments import EXPERIMENTS, make_cell, plan
+from dslora.reproduce.identity import TEMPLATES, TERMS
+from dslora.reproduce.presets import Preset, PresetBase
+from dslora.reproduce.results import Results, claimed, pack, unpack
+from dslora.run import load_run
+
+
+def write_splits(folder: Path) -> str:
+    """A data set whose class is whether w0 stands in the post."""
+    folder.mkdir()
+    for number, (split, rows) in enumerate({"train": 96, "development": 40, "test": 60}.items()):
+        lines = ["text,label"]
+        for row in range(rows):
+            words = [WORDS[1 + (row * 7 + i * 3 + number) % 39] for i in range(3 + row % 5)]
+            if row % 2:
+                words[row % len(words)] = WORDS[0]
+            lines.append(f"{' '.join(words)} w{row % 40} w{number},{'OFF' if row % 2 else 'NOT'}")
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Preset:
+    return Preset(
+        name="toy",
+        summary="",
+        bases=(PresetBase(make_base(tmp_path_factory.mktemp("base")), 4),),
+        training={
+            "epochs": 2,
+            "batch_size": 8,
+            "learning_rate": 1e-2,
+            "gate_learning_rate": 1e-2,
+            "head_learning_rate": 1e-2,
+            "checkpoint_every": 3,
+            "device": "cpu",
+        },
+        rank=2,
+        l1={"strength": 0.1},
+        seeds=2,
+        max_tokens=24,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_splits(tmp_path_factory.mktemp("data") / "toy")
+
+
+@pytest.fixture
+def cell(preset: Preset, data: str) -> Cell:
+    return make_cell(preset, preset.bases[0], data, EXPERIMENTS["table3"].rows(preset)[3], 0)
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def test_a_key_tells_every_setting_apart_and_nothing_else(cell: Cell) -> None:
+    assert cell.key == replace(cell).key
+    assert cell.key == Cell(**json.loads(json.dumps(vars(cell)))).key
+    others = [
+        replace(cell, seed=1),
+        replace(cell, tuning=True),
+        replace(cell, adapter={**cell.adapter, "gate_hidden": 0}),
+        replace(cell, l1={"strength": 0.2}),
+        replace(cell, training={**cell.training, "epochs": 3}),
+        replace(cell, data="olid"),
+    ]
+    assert len({each.key for each in (cell, *others)}) == len(others) + 1
+    assert len({each.name for each in (cell, *others)}) == len(others) + 1
+
+
+def test_equal_cells_of_several_tables_are_planned_once(preset: Preset, tmp_path: Path) -> None:
+    tables = [EXPERIMENTS["table3"], EXPERIMENTS["table4"], EXPERIMENTS["figure3"]]
+    preset = replace(preset, strengths=(0.0, 0.1))
+    tuning, cells = plan(tables, preset, 2, Results(tmp_path))
+    assert tuning == []
+    # LoRA, + L1, + gate, DS-LoRA and equal parameters; six more gates; the figure's points are all there already.
+    assert len(cells) == 2 * (5 + 6)
+    assert [each.seed for each in cells[:6]] == [0] * 5 + [1]
+
+
+def test_a_grid_is_settled_on_the_development_split(preset: Preset, tmp_path: Path) -> None:
+    preset = replace(preset, grid={"training.learning_rate": (1e-2, 2e-2), "l1.strength": (0.1, 0.2)})
+    results = Results(tmp_path)
+    table = [replace(EXPERIMENTS["table8"])]
+    tuning, cells = plan(table, preset, 1, results)
+    # Two rates for LoRA, two by two for DS-LoRA; nothing is settled yet.
+    assert len(tuning) == 2 + 4
+    assert all(each.tuning and each.seed == 0 for each in tuning)
+    assert cells == []
+    for number, each in enumerate(tuning):
+        results.save(each, {"development": {"macroF1": number / 10}})
+    _, cells = plan(table, preset, 1, results)
+    assert [each.training["learning_rate"] for each in cells] == [2e-2, 2e-2]
+    assert [each.l1 and each.l1["strength"] for each in cells] == [None, 0.2]
+
+
+def test_only_what_is_missing_is_computed(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = Results(tmp_path / "out")
+    computed: list[str] = []
+
+    def counted(which: Cell, *rest: Any) -> dict[str, Any]:
+        computed.append(which.key)
+        return compute(which, *rest)
+
+    compute: Callable[..., dict[str, Any]] = work.compute
+    monkeypatch.setattr(work, "compute", counted)
+    work.drain([cell], tmp_path / "cells", results, None, silent)
+    lora = replace(cell, method="lora", adapter={"rank": 2}, l1=None)
+    work.drain([cell, lora], tmp_path / "cells", results, None, silent)
+    assert computed == [cell.key, lora.key]
+
+    result = results.load(cell)
+    assert result is not None
+    truth, predicted = unpack(result["test"]["truth"]), unpack(result["test"]["predicted"])
+    assert truth.tolist() == [row % 2 for row in range(60)]
+    assert result["test"]["macroF1"] == pytest.approx(f1_score(truth, predicted, average="macro", zero_division=0))
+    assert len(unpack(result["gates"]["meanGate"])) == 60
+    assert len(result["gates"]["groups"]) == 3
+    assert result["gatesFixed"]["test"]["n"] == 60
+    assert set(result["identity"]["byTerm"]) == set(TERMS["en"])
+    assert result["transfer"]["olid"] == {"missing": "its files were not there"}
+    assert not (tmp_path / "cells" / cell.name / "checkpoint.pt").exists()
+    other = results.load(lora)
+    assert other is not None
+    assert "gates" not in other
+    # No texts: every word of the toy posts is w and a number.
+    assert not any(f'"{word} ' in results.path(cell).read_text() for word in WORDS)
+
+
+def test_other_files_of_the_same_data_set_are_refused(cell: Cell, tmp_path: Path) -> None:
+    results = Results(tmp_path / "out")
+    results.save(cell, {"files": {"train": ["0" * 64]}})
+    with pytest.raises(DsLoraError, match="other files"):
+        work.drain([replace(cell, seed=1)], tmp_path / "cells", results, None, silent)
+
+
+def test_what_a_method_refuses_is_recorded_and_tried_again(cell: Cell, tmp_path: Path) -> None:
+    results = Results(tmp_path / "out")
+    wrong = replace(cell, adapter={**cell.adapter, "target_modules": ("nope",)})
+    work.drain([wrong], tmp_path / "cells", results, None, silent)
+    assert results.load(wrong) is None
+    assert "nope" in str(results.refusal(wrong))
+
+
+def test_a_claimed_cell_is_left_to_its_owner(cell: Cell, tmp_path: Path) -> None:
+    with claimed(tmp_path, cell) as ours, claimed(tmp_path, cell) as theirs:
+        assert ours
+        assert not theirs
+    with claimed(tmp_path, cell) as again:
+        assert again
+
+
+_PROGRAM = """
+import json, sys
+from pathlib import Path
+from dslora.reproduce.cell import Cell
+from dslora.reproduce.results import Results
+from dslora.reproduce.work import drain
+cell = Cell(**json.loads(sys.argv[1]))
+drain([cell], Path(sys.argv[2]), Results(Path(sys.argv[3])), None)
+"""
+
+
+def test_a_killed_cell_goes_on_to_the_same_result(cell: Cell, tmp_path: Path) -> None:
+    cell = replace(cell, training={**cell.training, "epochs": 3})
+    whole, killed = Results(tmp_path / "whole"), Results(tmp_path / "killed")
+    work.drain([cell], tmp_path / "one", whole, None, silent)
+    arguments = [json.dumps(vars(cell)), str(tmp_path / "two"), str(killed.folder)]
+    source = str(Path(__file__).parents[2] / "src")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": source}
+    process = subprocess.Popen([sys.executable, "-c", _PROGRAM, *arguments], env=environment)
+    checkpoint = tmp_path / "two" / cell.name / "checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert killed.load(cell) is None
+    work.drain([cell], tmp_path / "two", killed, None, silent)
+    first, second = whole.load(cell), killed.load(cell)
+    assert first is not None
+    assert second is not None
+    for name in ("development", "test", "zeros", "rank", "epochs", "bestEpoch"):
+        assert first[name] == second[name], name
+
+
+def test_fixed_gates_are_constant_and_come_back(cell: Cell, tmp_path: Path) -> None:
+    dataset = work.loaded(cell.data, None)
+    work.compute(cell, tmp_path / "run", None)
+    run = load_run(tmp_path / "run")
+    texts = dataset.splits["test"].texts
+    before = predict(run.classifier, run.encoder, texts)
+    means = np.linspace(0.1, 0.9, before.gates.shape[1])
+    with gates_fixed(run.classifier, means.tolist()):
+        fixed = predict(run.classifier, run.encoder, texts)
+    np.testing.assert_allclose(fixed.gates, np.tile(means, (len(texts), 1)), atol=1e-6)
+    after = predict(run.classifier, run.encoder, texts)
+    np.testing.assert_array_equal(before.gates, after.gates)
+    np.testing.assert_array_equal(before.logits, after.logits)
+    # The constant takes part: with gates at 0 the adapter is off.
+    with gates_fixed(run.classifier, [0.0] * len(means)):
+        closed = predict(run.classifier, run.encoder, texts)
+    with run.classifier.method.disabled(run.classifier.encoder), torch.no_grad():
+        ids, mask = run.encoder.pad([run.encoder.windows(run.encoder.ids(texts[0]))[0]])
+        hidden = run.classifier.encoder(
+            input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)
+        ).last_hidden_state.mean(dim=1)
+        np.testing.assert_allclose(closed.logits[0], run.classifier.head(hidden)[0].numpy(), atol=1e-5)
+
+
+def test_packed_classes_come_back() -> None:
+    values = np.array([0, 2, 1, 255, 0])
+    assert unpack(pack(values)).tolist() == values.tolist()
+
+
+def test_every_sentence_is_neutral_in_form() -> None:
+    assert TEMPLATES.keys() == TERMS.keys()
+    for language, templates in TEMPLATES.items():
+        assert all("{term}" in template for template in templates)
+        assert len(set(TERMS[language])) == len(TERMS[language])
