@@ -14,10 +14,15 @@ import type { Policy } from '../../moderation/policy.ts';
 import type { Classifier, ClassifierOptions, Outcome } from './classifier.ts';
 import { refuse } from './failure.ts';
 
-/** The queue is as long as this process makes it. */
-const UNLIMITED = { queueWindows: 1_048_576, queueTokens: 1_073_741_824, queueCharacters: 1_073_741_824 };
 /** Nobody waits at the other end. Milliseconds; the longest that a timer can take is 24 days. */
 const PATIENCE_MS = 24 * 3_600_000;
+/** The queue is as long as this process makes it. */
+const UNLIMITED = {
+  queueWindows: 1_048_576,
+  queueTokens: 1_073_741_824,
+  queueCharacters: 1_073_741_824,
+  queueWaitMs: PATIENCE_MS,
+};
 const RETRY_MS = 250;
 
 export interface EngineClassifierOptions extends ClassifierOptions {
@@ -55,7 +60,8 @@ async function classifierOf(engine: Engine, config: Config, options: EngineClass
     model: { name, version, createdAt: manifest.createdAt, labels: manifest.labels, gates: manifest.gates },
     limits: { texts: 256, characters: 256 * 1024 },
     async classify(texts, signal) {
-      const request = { ...model, texts, signal, timeoutMs: PATIENCE_MS, priority: 'bulk' } as const;
+      // Not as bulk: nobody is there to be held up, and only interactive texts are handed to a process while it runs others.
+      const request = { ...model, texts, signal, timeoutMs: PATIENCE_MS };
       return whenAdmitted(() => answer(request), signal);
     },
     close: () => engine.close(),
