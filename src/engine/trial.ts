@@ -9,7 +9,7 @@ import { compareGolden, type Replayed } from '../bundle/golden.ts';
 import type { Bundle, HeldBundle } from '../bundle/load.ts';
 import type { Manifest } from '../bundle/manifest.ts';
 import { combineWindows } from './combine.ts';
-import type { TrialWorker, WindowOutput } from './inference-pool.ts';
+import type { TrialWorker, WindowOutput } from './inference-process.ts';
 import type { ExecutionProvider, GraphChoice, LoadGraph, LoadTokenizer } from './protocol.ts';
 import { stampHeld, stampPath } from './stamp.ts';
 import { ChildError } from './supervisor.ts';
