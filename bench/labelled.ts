@@ -1,6 +1,7 @@
 /** Labelled posts, where copies of the data sets are at hand (DSLORA_DATA_DIR). Measured with, never printed. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parse } from 'csv-parse/sync';
 
 export interface LabelledText {
   readonly text: string;
@@ -46,11 +47,19 @@ export function germEvalTexts(dataDir: string): string[] {
   );
 }
 
-/** English posts from Twitter and Gab: HateXplain's validation split. */
-export function hateXplainTexts(dataDir: string): string[] {
+/** Comments of Wikipedia's talk pages: the test file of a Jigsaw subset. */
+export function jigsawTexts(dataDir: string): string[] {
+  const rows = parse(readFileSync(join(dataDir, 'jigsaw', 'test.csv')), { columns: true }) as {
+    comment_text: string;
+  }[];
+  return rows.map(({ comment_text: text }) => text);
+}
+
+/** English posts from Twitter and Gab: HateXplain's validation split, or another. */
+export function hateXplainTexts(dataDir: string, wanted: 'val' | 'test' = 'val'): string[] {
   return lines(join(dataDir, 'hatexplain', 'hatexplain.jsonl'))
     .map((line) => JSON.parse(line) as { split: string | null; text: string })
-    .flatMap(({ split, text }) => (split === 'val' ? [text] : []));
+    .flatMap(({ split, text }) => (split === wanted ? [text] : []));
 }
 
 function lines(file: string): string[] {

@@ -4,17 +4,27 @@
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
-import type { Engine, EngineObserver, ShadowEvent } from '../engine/types.ts';
+import type { Engine, EngineObserver, ServedModel, ShadowEvent, TextResult } from '../engine/types.ts';
+import { createDrift, type DriftOptions } from './drift/drift.ts';
+import { driftMetrics } from './drift/metrics.ts';
+import { modelInfo, repositoryBundles } from './served-models.ts';
 
 export interface Metrics {
   readonly contentType: string;
   /** Told of the engine's work. */
   readonly observer: EngineObserver;
-  requested(route: string, status: number, seconds: number): void;
+  /** @param traceId of a trace that is exported, to find an example of a slow request by */
+  requested(route: string, status: number, seconds: number, traceId?: string): void;
+  /** What a model said of one text as it was sent. */
+  scored(model: ServedModel, result: Pick<TextResult, 'probabilities' | 'gates' | 'tokens'>): void;
   /** @param layerMeans the mean gate of each adapted layer */
   classified(model: string, label: string, layerMeans: Iterable<readonly [layer: number, mean: number]>): void;
   /** @param policy one of the operator's own names */
   decided(policy: string, decision: string): void;
+  /** A request that was over its client's limit of requests or texts. */
+  rateLimited(limit: string): void;
+  /** Keys (`api_keys`) or a certificate (`tls`) were read again, and `taken` or `refused`. */
+  credentials(what: string, outcome: string): void;
   /** From now on says which models this engine serves. */
   watch(engine: Engine): void;
   expose(): Promise<string>;
@@ -39,9 +49,24 @@ const BULK = { priority: 'bulk' };
 /** Gauges of prom-client whose names end as only a counter's may. */
 const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
 
-/** @param process whether to measure the process and its event loop too; needs timers, so tests leave it out */
-export function createMetrics({ process = true } = {}): Metrics {
+export interface MetricsOptions {
+  /** Whether to measure the process and its event loop too; needs timers, so tests leave it out. */
+  readonly process?: boolean;
+  /** Drift is not followed if absent. */
+  readonly drift?: DriftOptions;
+  /** Whether requests are traced: then their durations have trace ids as exemplars, which needs the OpenMetrics format. */
+  readonly exemplars?: boolean;
+}
+
+export function createMetrics({
+  process = true,
+  drift: driftOptions,
+  exemplars = false,
+}: MetricsOptions = {}): Metrics {
   const registry = new Registry();
+  // Its type is that of a registry that was made so; this one decides when it is made.
+  if (exemplars) registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE as never);
+  const drift = driftOptions && createDrift(driftOptions);
   const registers = [registry];
   if (process) {
     collectDefaultMetrics({ register: registry });
@@ -51,10 +76,14 @@ export function createMetrics({ process = true } = {}): Metrics {
   const histogram = <Label extends string>(name: string, help: string, buckets: number[], labelNames: Label[]) =>
     new Histogram({ name: `dslora_${name}`, help, buckets, labelNames, registers });
 
-  const requestSeconds = histogram('http_request_duration_seconds', 'Time from request to answer.', REQUEST_SECONDS, [
-    'route',
-    'status',
-  ]);
+  const requestSeconds = new Histogram<'route' | 'status' | 'trace_id'>({
+    name: 'dslora_http_request_duration_seconds',
+    help: 'Time from request to answer.',
+    buckets: REQUEST_SECONDS,
+    labelNames: ['route', 'status'],
+    enableExemplars: exemplars,
+    registers,
+  });
   const queueSeconds = histogram('queue_wait_seconds', 'Time a window waited for a worker.', REQUEST_SECONDS, [
     'model',
   ]);
@@ -102,6 +131,18 @@ export function createMetrics({ process = true } = {}): Metrics {
     name: 'dslora_refused_total',
     help: 'Requests that were not taken on, by the bound that was reached; with reason quarantined: texts.',
     labelNames: ['model', 'priority', 'reason'],
+    registers,
+  });
+  const rateLimited = new Counter({
+    name: 'dslora_rate_limited_total',
+    help: 'Requests refused because their client was over its limit of requests or of texts.',
+    labelNames: ['limit'],
+    registers,
+  });
+  const credentialReloads = new Counter({
+    name: 'dslora_credential_reloads_total',
+    help: 'Keys (api_keys) or certificates (tls) that were read again, and taken or refused.',
+    labelNames: ['what', 'outcome'],
     registers,
   });
   const late = new Counter({
@@ -161,6 +202,12 @@ export function createMetrics({ process = true } = {}): Metrics {
     [...SHADOW_LABELS, 'of'],
   );
 
+  // An alert sees a rise only where there was a number before.
+  for (const outcome of ['loaded', 'unchanged', 'unloaded', 'kept', 'refused']) bundles.inc({ outcome }, 0);
+  for (const role of ['inference', 'tokenizer'])
+    for (const expected of ['true', 'false']) workerExits.inc({ role, expected }, 0);
+  const ofModels = [late, quarantined, unloadable];
+
   function shadowed({ model, shadow, outcome, divergence }: ShadowEvent): void {
     const pair = {
       model: model.name,
@@ -197,64 +244,34 @@ export function createMetrics({ process = true } = {}): Metrics {
       late: ({ model, texts }) => late.inc({ model }, texts),
       answered: (event) => answers.inc(event),
       quarantined: ({ model }) => quarantined.inc({ model }),
-      bundle: ({ outcome }) => bundles.inc({ outcome }),
+      bundle({ outcome, name }) {
+        bundles.inc({ outcome });
+        if (outcome === 'loaded' && name !== undefined) for (const one of ofModels) one.inc({ model: name }, 0);
+      },
       reloaded: ({ seconds }) => reloadSeconds.observe(seconds),
       unloadable: ({ name }) => unloadable.inc({ model: name }),
       shadowed,
       workerExited: ({ role, expected }) => workerExits.inc({ role, expected: String(expected) }),
     },
-    requested: (route, status, seconds) => requestSeconds.observe({ route, status }, seconds),
+    requested(route, status, seconds, traceId) {
+      const labels = { route, status };
+      if (!exemplars) requestSeconds.observe(labels, seconds);
+      else if (traceId === undefined) requestSeconds.observe({ labels, value: seconds });
+      else requestSeconds.observe({ labels, value: seconds, exemplarLabels: { trace_id: traceId } });
+    },
+    scored: (model, result) => drift?.observe(model, result),
     decided: (policy, decision) => decisions.inc({ policy, decision }),
     classified(model, label, layerMeans) {
       predictions.inc({ model, label });
       for (const [layer, mean] of layerMeans) gateActivation.observe({ model, layer }, mean);
     },
+    rateLimited: (limit) => rateLimited.inc({ limit }),
+    credentials: (what, outcome) => credentialReloads.inc({ what, outcome }),
     watch(engine) {
       registry.registerMetric(modelInfo(engine));
       registry.registerMetric(repositoryBundles(engine));
+      if (drift !== undefined) for (const metric of driftMetrics(drift, engine)) registry.registerMetric(metric);
     },
     expose: () => registry.metrics(),
   };
-}
-
-/** Always 1: its labels are the information. Asked at each scrape, since a reload may change what is served. */
-function modelInfo(engine: Engine): Gauge {
-  return new Gauge({
-    name: 'dslora_model_info',
-    help: 'Served models.',
-    labelNames: ['model', 'version', 'base', 'method', 'precision', 'execution_provider', 'default'],
-    registers: [],
-    collect() {
-      this.reset();
-      const standard = engine.defaultModel();
-      for (const model of engine.models()) {
-        const { name, version, manifest, graph, executionProvider } = model;
-        this.set(
-          {
-            model: name,
-            version,
-            base: manifest.base.id,
-            method: manifest.method.name,
-            precision: manifest.graphs.find(({ file }) => file === graph)?.precision ?? 'unknown',
-            execution_provider: executionProvider,
-            default: String(model === standard),
-          },
-          1,
-        );
-      }
-    },
-  });
-}
-
-function repositoryBundles(engine: Engine): Gauge {
-  return new Gauge({
-    name: 'dslora_repository_bundles',
-    help: 'Bundles in MODELS_DIR by whether they serve.',
-    labelNames: ['state'],
-    registers: [],
-    collect() {
-      for (const state of ['ready', 'unavailable'] as const)
-        this.set({ state }, engine.repository().filter((entry) => entry.state === state).length);
-    },
-  });
 }
