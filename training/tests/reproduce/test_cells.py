@@ -26,6 +26,7 @@ from dslora.reproduce.experiments import EXPERIMENTS, make_cell, plan
 from dslora.reproduce.identity import TEMPLATES, TERMS
 from dslora.reproduce.presets import Preset, PresetBase
 from dslora.reproduce.results import Results, claimed, pack, unpack
+from dslora.reproduce.transfer import loaded
 from dslora.run import load_run
 
 
@@ -213,7 +214,7 @@ def test_a_killed_cell_goes_on_to_the_same_result(cell: Cell, tmp_path: Path) ->
 
 
 def test_fixed_gates_are_constant_and_come_back(cell: Cell, tmp_path: Path) -> None:
-    dataset = work.loaded(cell.data, None)
+    dataset = loaded(cell.data, None)
     work.compute(cell, tmp_path / "run", None)
     run = load_run(tmp_path / "run")
     texts = dataset.splits["test"].texts

@@ -8,10 +8,10 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from dslora.cli import data, evaluate, export, pipeline, train
+from dslora.cli import data, evaluate, export, pipeline, reproduce, train
 from dslora.errors import DsLoraError
 
-_COMMANDS = (train, evaluate, export, data, pipeline)
+_COMMANDS = (train, evaluate, export, data, pipeline, reproduce)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dslora: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        resume = arguments.command in ("train", "pipeline")
+        resume = arguments.command in ("train", "pipeline", "reproduce")
         hint = " Run the same command again, without --overwrite, to resume." if resume else ""
         print(f"dslora: interrupted.{hint}", file=sys.stderr)
         return 130

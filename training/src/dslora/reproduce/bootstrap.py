@@ -9,12 +9,13 @@ comes out too small by (S - 1) / S: three seeds give intervals that are somewhat
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dslora.evaluation.metrics import Integers, Measurement, by_class, f1_of_means
+from dslora.evaluation.metrics import Integers, Measurement, by_class, confusion_counts, f1_of_means
 
 Numbers = NDArray[np.float64]
 # From confusion counts [..., L, L] to a number for each.
@@ -42,7 +43,7 @@ def germeval(confusion: Integers) -> Numbers:
     return f1_of_means(precision, recall)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Draws:
     """The resamples, the same for every method.
 
@@ -54,32 +55,32 @@ class Draws:
     texts: Integers
     seeds: Integers
 
-    @classmethod
-    def make(cls, texts: int, seeds: int, resamples: int = RESAMPLES) -> "Draws":
-        rng = np.random.default_rng(_SEED)
-        return cls(
-            rng.multinomial(texts, np.full(texts, 1 / texts), size=resamples),
-            rng.integers(seeds, size=(resamples, seeds)),
-        )
-
-    def measure(self, measure: Measure, predicted: Integers, truth: Integers, classes: int) -> Numbers:
-        """Mean over the drawn seeds on the drawn texts, [resamples].
+    def confusions(self, predicted: Integers, truth: Integers, classes: int) -> Integers:
+        """Counts of each seed's model on the drawn texts, [resamples, S, L, L].
 
         Args:
-            measure: Of confusion counts.
             predicted: Class indices of each seed's model, [S, n].
             truth: [n].
             classes: L.
         """
-        by_seed = np.stack([measure(self._confusions(row, truth, classes)) for row in predicted], axis=1)
+        # Whole numbers far below 2^24: sums in float32 are exact.
+        texts = self.texts.astype(np.float32)
+        counts = [texts @ np.eye(classes * classes, dtype=np.float32)[truth * classes + row] for row in predicted]
+        return np.stack(counts, axis=1).astype(np.int64).reshape(len(texts), len(predicted), classes, classes)
+
+    def over_seeds(self, by_seed: Numbers) -> Numbers:
+        """Mean over the drawn seeds of a number for each seed: [resamples, S] -> [resamples]."""
         return np.asarray(np.take_along_axis(by_seed, self.seeds, axis=1).mean(axis=1))
 
-    def _confusions(self, predicted: Integers, truth: Integers, classes: int) -> Integers:
-        cells = np.zeros((len(truth), classes * classes), dtype=np.float64)
-        cells[np.arange(len(truth)), truth * classes + predicted] = 1
-        # Sums of whole numbers far below 2^53: exact.
-        counts = (self.texts.astype(np.float64) @ cells).astype(np.int64)
-        return counts.reshape(-1, classes, classes)
+
+@lru_cache(maxsize=8)
+def draw(texts: int, seeds: int, resamples: int = RESAMPLES) -> Draws:
+    """Always the same resamples of so many texts and seeds."""
+    rng = np.random.default_rng(_SEED)
+    return Draws(
+        rng.multinomial(texts, np.full(texts, 1 / texts), size=resamples),
+        rng.integers(seeds, size=(resamples, seeds)),
+    )
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Difference:
         return self.interval95[0] > 0 or self.interval95[1] < 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcomes:
     """Predictions of one method's models on one split.
 
@@ -115,26 +116,27 @@ class Outcomes:
     truth: Integers
     classes: int
 
-    def draws(self) -> Draws:
-        return Draws.make(len(self.truth), len(self.predicted))
-
     def mean(self, measure: Measure) -> float:
         """Mean over seeds on the split as it is."""
-        counts = np.stack([_count(row, self.truth, self.classes) for row in self.predicted])
-        return float(measure(counts).mean())
+        counts = [confusion_counts(row, self.truth, self.classes) for row in self.predicted]
+        return float(measure(np.stack(counts)).mean())
+
+    def drawn(self, measure: Measure) -> Numbers:
+        """The same on each resample."""
+        return draw(len(self.truth), len(self.predicted)).over_seeds(measure(self._confusions))
 
     def interval(self, measure: Measure) -> Measurement:
         """Mean over seeds with its interval."""
-        drawn = self.draws().measure(measure, self.predicted, self.truth, self.classes)
-        return Measurement(self.mean(measure), _percentiles(drawn))
+        return Measurement(self.mean(measure), _percentiles(self.drawn(measure)))
+
+    @cached_property
+    def _confusions(self) -> Integers:
+        return draw(len(self.truth), len(self.predicted)).confusions(self.predicted, self.truth, self.classes)
 
 
 def difference(measure: Measure, one: Outcomes, other: Outcomes) -> Difference:
     """``one`` less ``other``; both have the same seeds, in the same order, and the same texts."""
-    draws = one.draws()
-    drawn = draws.measure(measure, one.predicted, one.truth, one.classes) - draws.measure(
-        measure, other.predicted, other.truth, other.classes
-    )
+    drawn = one.drawn(measure) - other.drawn(measure)
     return Difference(
         one.mean(measure) - other.mean(measure), _percentiles(drawn), float(_DETECTABLE * drawn.std(ddof=1))
     )
@@ -145,10 +147,6 @@ def mean_interval(values: Sequence[float]) -> Measurement:
     array = np.asarray(values, dtype=np.float64)
     drawn = array[np.random.default_rng(_SEED).integers(len(array), size=(RESAMPLES, len(array)))].mean(axis=1)
     return Measurement(float(array.mean()), _percentiles(drawn))
-
-
-def _count(predicted: Integers, truth: Integers, classes: int) -> Integers:
-    return np.bincount(truth * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
 def _percentiles(drawn: NDArray[Any]) -> tuple[float, float]:

@@ -127,8 +127,8 @@ def _strengths(preset: Preset) -> tuple[Variant, ...]:
 EXPERIMENTS: Final[Mapping[str, Experiment]] = {
     experiment.name: experiment
     for experiment in (
-        Experiment("table1", "Table 1: every method on OLID", "comparison", ("olid",), _every_method),
-        Experiment("table2", "Table 2: every method on HateXplain", "comparison", ("hatexplain",), _every_method),
+        Experiment("table1", "Table 1: methods on OLID", "comparison", ("olid",), _every_method),
+        Experiment("table2", "Table 2: methods on HateXplain", "comparison", ("hatexplain",), _every_method),
         Experiment("table3", "Table 3: ablation", "comparison", ("olid",), _ablation),
         Experiment("table4", "Table 4: kinds of gates", "comparison", ("olid",), _gate_kinds),
         Experiment("table5", "Table 5: gates by class and layer", "gates", ("hatexplain",), lambda preset: (_OURS,)),

@@ -1,0 +1,54 @@
+"""``dslora reproduce``: the paper's tables and figures, run again."""
+
+import argparse
+from pathlib import Path
+
+from dslora.errors import DsLoraError
+
+_NAMES = "table1 … table8, figure2, figure3, all, or report (only write the report again)"
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    reproduce = commands.add_parser("reproduce", help="run the paper's tables and figures again; resumes")
+    reproduce.add_argument("names", nargs="+", metavar="NAME", help=_NAMES)
+    reproduce.add_argument("--preset", required=True, help="paper (needs a GPU), small or tiny (a smoke run)")
+    reproduce.add_argument("--seeds", type=int, help="training seeds of every cell (default: 5)")
+    reproduce.add_argument("--data-dir", help="folder with the named data sets (default: DSLORA_DATA_DIR)")
+    reproduce.add_argument(
+        "--cells",
+        type=Path,
+        default=Path("runs/reproduction"),
+        help="folder for runs and checkpoints, which processes may share (default: runs/reproduction)",
+    )
+    reproduce.add_argument(
+        "--out",
+        type=Path,
+        default=Path("docs/reproduction"),
+        help="folder of report, figures and the cells' results (default: docs/reproduction)",
+    )
+    reproduce.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
+    reproduce.set_defaults(handler=_reproduce)
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from dslora.reproduce.experiments import find_experiments
+    from dslora.reproduce.presets import find_preset
+    from dslora.reproduce.reproduction import reproduce
+
+    preset = find_preset(arguments.preset)
+    seeds = preset.seeds if arguments.seeds is None else arguments.seeds
+    for name, value in (("--seeds", seeds), ("--workers", arguments.workers)):
+        if value < 1:
+            raise DsLoraError(f"{name} is {value}; expected 1 or more.")
+    experiments = [e for name in arguments.names if name != "report" for e in find_experiments(name)]
+    if experiments:
+        preset.check_device()
+    reproduce(
+        experiments,
+        preset,
+        seeds=seeds,
+        cells=arguments.cells,
+        out=arguments.out,
+        data_dir=arguments.data_dir,
+        workers=arguments.workers,
+    )

@@ -1,0 +1,35 @@
+"""Pieces of Markdown."""
+
+from collections.abc import Sequence
+
+from dslora.evaluation.metrics import Measurement
+from dslora.reproduce.bootstrap import Difference
+from dslora.reproduce.statement import points
+
+NOTHING = "—"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, and an empty one after it."""
+    lines = [head, ["---"] * len(head), *rows]
+    return [*("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines), ""]
+
+
+def measured(value: Measurement) -> str:
+    """Points with interval."""
+    low, high = value.interval95
+    return f"{points(value.value)} [{points(low)}, {points(high)}]"
+
+
+def differing(value: Difference | None) -> str:
+    """Signed points with interval; bold where the interval excludes 0."""
+    if value is None:
+        return NOTHING
+    low, high = value.interval95
+    text = f"{points(value.value, True)} [{points(low, True)}, {points(high, True)}]"
+    return f"**{text}**" if value.seen else text
+
+
+def bullets(sentences: Sequence[str]) -> list[str]:
+    """A list, and an empty line after it; nothing of nothing."""
+    return [*(f"- {sentence}" for sentence in sentences), ""] if sentences else []

@@ -1,0 +1,152 @@
+"""The report's figures: one style, intervals drawn, colours that colour-blind people can tell apart (Okabe and Ito)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from dslora.evaluation.metrics import Measurement
+from dslora.files import replacing
+from dslora.reproduce.bootstrap import macro_f1
+from dslora.reproduce.rows import Row, reference_of
+
+_BLUE: Final = "#0072B2"
+_ORANGE: Final = "#D55E00"
+_GREY: Final = "#666666"
+# Any: the stubs want each name as a literal.
+_STYLE: Final[Any] = {
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.edgecolor": "#888888",
+    "axes.grid": True,
+    "axes.grid.axis": "both",
+    "grid.color": "#e6e6e6",
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.size": 10,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    # The same figures give the same file.
+    "svg.hashsalt": "dslora",
+}
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes ``path`` with the endings svg and png."""
+    for ending in ("svg", "png"):
+        metadata = {"Date": None} if ending == "svg" else {}
+        with replacing(path.with_suffix(f".{ending}")) as temporary, pyplot.rc_context(_STYLE):
+            figure.savefig(temporary, format=ending, dpi=150, bbox_inches="tight", metadata=metadata)
+    pyplot.close(figure)
+
+
+def drop(figure: Figure) -> None:
+    """Forgets a figure that nobody wants."""
+    pyplot.close(figure)
+
+
+def differences(rows: Sequence[Row], title: str) -> Figure | None:
+    """Differences from LoRA with intervals, the paper's beside them."""
+    reference = reference_of(rows)
+    if reference is None:
+        return None
+    found = [
+        (row, change)
+        for row in rows
+        if row is not reference and row.by_seed and (change := row.less(reference)) is not None
+    ]
+    if not found:
+        return None
+    with pyplot.rc_context(_STYLE):
+        figure, axes = pyplot.subplots(figsize=(7, 0.9 + 0.42 * len(found)))
+        axes.axvline(0, color=_GREY, linewidth=1)
+        published = False
+        for place, (row, change) in enumerate(reversed(found)):
+            low, high = change.interval95
+            axes.plot([100 * low, 100 * high], [place, place], color=_BLUE, linewidth=2, solid_capstyle="butt")
+            axes.plot(100 * change.value, place, "o", color=_BLUE)
+            if row.paper is not None and row.paper.gain is not None:
+                label = None if published else "the paper's, on its base models"
+                axes.plot(row.paper.gain, place, "D", color=_ORANGE, fillstyle="none", label=label)
+                published = True
+        axes.set_yticks(range(len(found)), [row.label for row, _ in reversed(found)])
+        axes.set_xlabel("macro-F1 less LoRA's, points (95 % interval over seeds and texts)")
+        axes.set_title(title, loc="left")
+        if published:
+            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.25 - 0.3 / len(found)))
+        return figure
+
+
+def ranks(rows: Sequence[Row], title: str) -> Figure | None:
+    """Macro-F1 of LoRA and DS-LoRA over ranks."""
+    shown = [row for row in rows if row.by_seed]
+    if not shown:
+        return None
+    with pyplot.rc_context(_STYLE):
+        figure, axes = pyplot.subplots(figsize=(6, 3.6))
+        for method, label, colour, marker, shift in (
+            ("lora", "LoRA", _BLUE, "o", 0.97),
+            ("ds-lora", "DS-LoRA", _ORANGE, "s", 1.03),
+        ):
+            curve = [row for row in shown if row.variant.method == method]
+            if curve:
+                # Side by side, so that intervals do not hide each other.
+                places = [row.variant.adapter["rank"] * shift for row in curve]
+                _curve(axes, places, [row.interval(macro_f1) for row in curve], label, colour, marker)
+        every = sorted({row.variant.adapter["rank"] for row in shown})
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(every, [str(rank) for rank in every])
+        axes.minorticks_off()
+        axes.set_xlabel("rank")
+        axes.set_ylabel("macro-F1, points")
+        axes.set_title(title, loc="left")
+        axes.legend()
+        return figure
+
+
+def strengths(rows: Sequence[Row], title: str) -> Figure | None:
+    """Macro-F1 and zeros over λ, with LoRA's macro-F1 as a band."""
+    shown = [row for row in rows if row.by_seed and row is not reference_of(rows)]
+    if not shown:
+        return None
+    places = [float(row.variant.l1.get("strength", 0.0)) for row in shown]
+    with pyplot.rc_context(_STYLE):
+        figure, (above, below) = pyplot.subplots(2, 1, figsize=(6, 5), sharex=True, height_ratios=(3, 2))
+        reference = reference_of(rows)
+        if reference is not None:
+            lora = reference.interval(macro_f1)
+            above.axhspan(100 * lora.interval95[0], 100 * lora.interval95[1], color=_BLUE, alpha=0.12, linewidth=0)
+            above.axhline(100 * lora.value, color=_BLUE, linestyle="--", label="LoRA")
+        _curve(above, places, [row.interval(macro_f1) for row in shown], "DS-LoRA", _ORANGE, "s")
+        above.set_ylabel("macro-F1, points")
+        above.set_title(title, loc="left")
+        above.legend()
+        zeros = [[100 * result["zeros"] for result in row.by_seed.values()] for row in shown]
+        middle = [sum(values) / len(values) for values in zeros]
+        spans = [
+            [mean - min(values) for mean, values in zip(middle, zeros, strict=True)],
+            [max(values) - mean for mean, values in zip(middle, zeros, strict=True)],
+        ]
+        below.errorbar(places, middle, yerr=spans, color=_ORANGE, marker="s", capsize=3)
+        below.set_ylabel("exact zeros in A and B, %\n(lowest to highest seed)")
+        below.set_xlabel("λ")
+        below.set_ylim(0, 100)
+        return figure
+
+
+def _curve(
+    axes: Any, places: Sequence[float], values: Sequence[Measurement], label: str, colour: str, marker: str
+) -> None:
+    means = [100 * each.value for each in values]
+    spans = [
+        [100 * (each.value - each.interval95[0]) for each in values],
+        [100 * (each.interval95[1] - each.value) for each in values],
+    ]
+    axes.errorbar(places, means, yerr=spans, label=label, color=colour, marker=marker, capsize=3)

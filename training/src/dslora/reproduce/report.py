@@ -1,0 +1,142 @@
+"""The report: one Markdown page and its figures, from the results' files alone."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from matplotlib.figure import Figure
+
+from dslora.files import write_text
+from dslora.reproduce import paper, plots, sections
+from dslora.reproduce.cost import cost
+from dslora.reproduce.experiments import EXPERIMENTS, Experiment
+from dslora.reproduce.presets import Preset, PresetBase
+from dslora.reproduce.results import Results
+from dslora.reproduce.rows import Row, gather
+
+PAGE: Final = "README.md"
+
+_INTRODUCTION: Final = """\
+# The paper, reproduced
+
+Written by `dslora reproduce`; every figure follows from the files in `cells/`, one a run. Don't edit it.
+
+    dslora reproduce table3 --preset tiny --seeds 3      computes what is missing, then writes this page
+    dslora reproduce report --preset tiny                writes this page alone
+
+How to read it:
+
+- Every setting is fixed or chosen on the development split. The test split is scored once for each cell, at its end.
+- A seed decides rows (where they are limited), initial weights, order and dropout. Methods of one seed have the same
+  rows in the same order.
+- Intervals are 95 % percentile intervals of a bootstrap over seeds and texts at once (2,000 resamples); differences are
+  paired by seed and text. With three seeds they come out somewhat too narrow, and no correction is made for looking at
+  several rows: of twenty rows without any true difference, one will look as if it had one.
+- "Detectable" is the smallest true difference that such a run tells from none in four cases of five (2.8 standard
+  errors).
+- A method without L1 takes its best epoch of all; one with L1 only of those after the shrinkage has ended. This favours
+  the former a little.
+- Gates fixed to their mean (over the development split, each module its own) is the control: what is lost then is what
+  the gates' dependence on the text is worth.
+- "—" in the paper's column: the figure is not known to us. The paper's base models are Llama-3 8B and Gemma 7B.
+"""
+
+
+def write_report(out: Path, results: Results, presets: Sequence[Preset]) -> None:
+    """Writes the page and its figures anew.
+
+    Args:
+        out: Folder.
+        results: What there is.
+        presets: Each with results gets a part.
+    """
+    figures: dict[str, Figure] = {}
+    text = render(out, results, presets, figures)
+    for name, figure in figures.items():
+        plots.save(figure, out / name)
+    write_text(out / PAGE, text)
+
+
+def render(out: Path, results: Results, presets: Sequence[Preset], figures: dict[str, Figure] | None = None) -> str:
+    """The page as text.
+
+    Args:
+        out: Folder, for figures of cost, which are kept beside the cells.
+        results: What there is.
+        presets: Each with results gets a part.
+        figures: Gets the figures by file name without ending; without it none is drawn.
+    """
+    lines = [_INTRODUCTION]
+    for preset in presets:
+        part = list(_preset(out, results, preset, figures))
+        if part:
+            lines += [f"## Preset {preset.name}", "", preset.summary, "", *part]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _preset(out: Path, results: Results, preset: Preset, figures: dict[str, Figure] | None) -> Iterator[str]:
+    safeguarded: dict[tuple[str, str], dict[str, Row]] = {}
+    for experiment in EXPERIMENTS.values():
+        if experiment.kind == "cost":
+            shown = cost(out, preset)
+            if shown:
+                yield from (f"### {experiment.title}", "", f"The paper: {paper.COST}.", "", *shown)
+            continue
+        for base in preset.bases:
+            for data in experiment.data:
+                rows = gather(experiment, preset, base, data, results)
+                body = list(_experiment(experiment, preset, base, data, rows, figures))
+                if body:
+                    yield from (f"### {_title(experiment, preset, base, data)}", "", *body)
+                if experiment.kind == "comparison":
+                    known = safeguarded.setdefault((base.id, data), {})
+                    for row in rows:
+                        known.setdefault(row.label, row)
+    for (base_id, data), by_label in safeguarded.items():
+        body = sections.safeguards(list(by_label.values()))
+        if body:
+            which = f", {base_id}" if len(preset.bases) > 1 else ""
+            yield from (f"### Identity terms and other data sets: models trained on {data}{which}", "", *body)
+
+
+def _title(experiment: Experiment, preset: Preset, base: PresetBase, data: str) -> str:
+    parts = [*([data] if len(experiment.data) > 1 else []), *([base.id] if len(preset.bases) > 1 else [])]
+    return ", ".join([experiment.title, *parts])
+
+
+def _experiment(
+    experiment: Experiment,
+    preset: Preset,
+    base: PresetBase,
+    data: str,
+    rows: Sequence[Row],
+    figures: dict[str, Figure] | None,
+) -> Iterator[str]:
+    if not rows:
+        return
+    name = "-".join(
+        [
+            preset.name,
+            experiment.name,
+            *([data] if len(experiment.data) > 1 else []),
+            *([base.id.rpartition("/")[2]] if len(preset.bases) > 1 else []),
+        ]
+    )
+    title = f"{data}, {base.id.rpartition('/')[2]}"
+    if experiment.kind == "gates":
+        yield from sections.gates(rows)
+        return
+    if experiment.kind == "examples":
+        yield from sections.examples(rows)
+        return
+    draw = {"comparison": plots.differences, "ranks": plots.ranks, "strengths": plots.strengths}[experiment.kind]
+    figure = draw(rows, title)
+    if figure is not None:
+        yield from (f"![{experiment.title}]({name}.svg)", "")
+        if figures is None:
+            plots.drop(figure)
+        else:
+            figures[name] = figure
+    if experiment.kind == "strengths":
+        yield from (f"The paper: {paper.FIGURE3}.", "")
+    yield from sections.comparison(rows, data)

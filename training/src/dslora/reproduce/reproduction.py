@@ -1,0 +1,50 @@
+"""One command from nothing to the report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from dslora.reproduce.experiments import Experiment, plan
+from dslora.reproduce.presets import PRESETS, Preset
+from dslora.reproduce.results import Results
+from dslora.reproduce.work import drain_in_processes
+
+RESULTS: Final = "cells"
+
+
+def reproduce(
+    experiments: Sequence[Experiment],
+    preset: Preset,
+    *,
+    seeds: int,
+    cells: Path,
+    out: Path,
+    data_dir: str | None,
+    workers: int = 1,
+) -> None:
+    """Computes what is missing, one table or figure after another, and writes the report after each.
+
+    Args:
+        experiments: In this order; none writes the report alone.
+        preset: Settings.
+        seeds: Training seeds 0, 1, ….
+        cells: Folder for runs and locks.
+        out: Folder of the report; results go to ``cells`` in it.
+        data_dir: Folder with the named data sets.
+        workers: Processes.
+    """
+    from dslora.reproduce.report import write_report
+
+    results = Results(out / RESULTS)
+    known = [*PRESETS.values(), *([preset] if preset.name not in PRESETS else [])]
+    for experiment in experiments:
+        tuning, _ = plan([experiment], preset, seeds, results)
+        if tuning:
+            drain_in_processes(tuning, cells, results, data_dir, workers)
+        # Settled only now: the first wave has chosen.
+        _, final = plan([experiment], preset, seeds, results)
+        drain_in_processes(final, cells, results, data_dir, workers)
+        write_report(out, results, known)
+        print(f"{experiment.title}, preset {preset.name}: {len(final)} cells, report in {out}")
+    if not experiments:
+        write_report(out, results, known)

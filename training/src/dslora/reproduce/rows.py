@@ -1,0 +1,110 @@
+"""The rows of a table, gathered from the results of their cells."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+
+from dslora.evaluation.metrics import Measurement
+from dslora.reproduce.bootstrap import Difference, Measure, Outcomes, difference, macro_f1
+from dslora.reproduce.experiments import REFERENCE, Experiment, Variant, choose, make_cell
+from dslora.reproduce.paper import PUBLISHED, Published
+from dslora.reproduce.presets import Preset, PresetBase
+from dslora.reproduce.results import Results, unpack
+
+# Seeds that are looked for, whatever number a command asked for.
+_SEEDS: Final = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row with at least one result, or with the reason why there is none.
+
+    Attributes:
+        variant: What it is.
+        by_seed: The result of each seed that has one.
+        refused: Why it could not be run.
+        paper: What the paper's table says in this row.
+    """
+
+    variant: Variant
+    by_seed: dict[int, dict[str, Any]]
+    refused: str | None
+    paper: Published | None
+
+    @property
+    def label(self) -> str:
+        return self.variant.label
+
+    @property
+    def any(self) -> dict[str, Any]:
+        """One of the results, for what is the same in all."""
+        return next(iter(self.by_seed.values()))
+
+    @property
+    def split(self) -> str:
+        """The split that figures come from: test, or development where the data set has no other."""
+        return "test" if "test" in self.any else "development"
+
+    @property
+    def gated(self) -> bool:
+        return bool(self.by_seed) and "gates" in self.any
+
+    def outcomes(self, seeds: Sequence[int] | None = None, fixed: bool = False) -> Outcomes:
+        """Predictions on that split.
+
+        Args:
+            seeds: All that there are if absent.
+            fixed: With gates fixed to their mean.
+        """
+        chosen = [self.by_seed[seed] for seed in (self.by_seed if seeds is None else seeds)]
+        predicted = [(result["gatesFixed"] if fixed else result)[self.split]["predicted"] for result in chosen]
+        return _outcomes(tuple(predicted), self.any[self.split]["truth"], len(self.any["labels"]))
+
+    def mean(self, value: Callable[[dict[str, Any]], float]) -> float:
+        """Mean over seeds of a number of the results."""
+        return float(np.mean([value(result) for result in self.by_seed.values()]))
+
+    def interval(self, measure: Measure) -> Measurement:
+        """Mean over seeds with its interval over seeds and texts."""
+        return self.outcomes().interval(measure)
+
+    def less(self, other: "Row", measure: Measure = macro_f1) -> Difference | None:
+        """This row less another on the seeds that both have; None where there are none."""
+        common = sorted(self.by_seed.keys() & other.by_seed.keys())
+        if not common:
+            return None
+        return difference(measure, self.outcomes(common), other.outcomes(common))
+
+    def gate_worth(self) -> Difference:
+        """Gates as learnt less gates fixed to their mean, of one and the same models."""
+        return difference(macro_f1, self.outcomes(), self.outcomes(fixed=True))
+
+
+@lru_cache(maxsize=128)
+def _outcomes(predicted: tuple[str, ...], truth: str, classes: int) -> Outcomes:
+    """Unpacked, and resampled once however many tables show it."""
+    return Outcomes(np.stack([unpack(text) for text in predicted]), unpack(truth), classes)
+
+
+def gather(experiment: Experiment, preset: Preset, base: PresetBase, data: str, results: Results) -> list[Row]:
+    """Rows with something to show, in the table's order."""
+    rows = []
+    for variant in experiment.rows(preset):
+        choice = choose(preset, base, data, variant, results)
+        if choice is None:
+            continue
+        cells = [make_cell(preset, base, data, variant, seed, choice) for seed in range(_SEEDS)]
+        found = {cell.seed: result for cell in cells if (result := results.load(cell)) is not None}
+        refused = next((reason for cell in cells if (reason := results.refusal(cell))), None)
+        if found or refused:
+            paper = PUBLISHED.get((experiment.name, data, variant.label))
+            rows.append(Row(variant, found, None if found else refused, paper))
+    return rows
+
+
+def reference_of(rows: Sequence[Row]) -> Row | None:
+    """LoRA's row, if it has results."""
+    return next((row for row in rows if row.label == REFERENCE and row.by_seed), None)

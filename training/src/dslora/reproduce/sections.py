@@ -1,0 +1,279 @@
+"""The report's sections, one function a kind of table. Each returns lines of Markdown."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+
+from dslora.evaluation.metrics import by_class
+from dslora.reproduce import paper
+from dslora.reproduce.bootstrap import f1_of_class, germeval, macro_f1, mean_interval
+from dslora.reproduce.markdown import NOTHING, bullets, differing, measured, table
+from dslora.reproduce.results import unpack
+from dslora.reproduce.rows import Row, reference_of
+from dslora.reproduce.statement import compared, gate_worth, points
+
+# Below this spread between texts a gate says next to nothing.
+_CONSTANT: Final = 0.02
+_EXAMPLES: Final = 20
+
+
+def comparison(rows: Sequence[Row], data: str) -> list[str]:
+    """A table of methods beside the paper's figures, the differences from LoRA, and what they say."""
+    measured_rows = [row for row in rows if row.by_seed]
+    if not measured_rows:
+        return bullets([f"{row.label}: not run: {row.refused}" for row in rows])
+    reference = reference_of(rows)
+    labels = measured_rows[0].any["labels"]
+    head = ["method", "paper", "macro-F1", "less LoRA", "detectable", *(f"F1 {label}" for label in labels)]
+    if data == "germeval2018":
+        head.append("F1 of means")
+    head += ["development", "zeros", "rank left", "parameters", "seeds"]
+    lines, sentences = [], []
+    for row in measured_rows:
+        found = None if reference is None or row is reference else row.less(reference)
+        rank = [result["rank"]["left"] for result in row.by_seed.values()]
+        of = row.any["rank"]["of"]
+        lines.append(
+            [
+                row.label + (" ¹" if row.variant.beyond else ""),
+                _published(row),
+                measured(row.interval(macro_f1)),
+                differing(found),
+                NOTHING if found is None else points(found.detectable),
+                *(measured(row.interval(f1_of_class(index))) for index in range(len(labels))),
+                *([measured(row.interval(germeval))] if data == "germeval2018" else []),
+                points(row.mean(lambda result: result["development"]["macroF1"])),
+                f"{row.mean(lambda result: result['zeros']):.1%}" if of else NOTHING,
+                f"{np.mean(rank):.0f} of {of}" if of else NOTHING,
+                f"{row.any['parameters']:,}",
+                str(len(row.by_seed)),
+            ]
+        )
+        if found is not None:
+            sentences.append(compared(row.label, "LoRA", found, row.paper.gain if row.paper else None))
+    texts = measured_rows[0].any[measured_rows[0].split]["n"]
+    note = (
+        f"{texts:,} texts of the {measured_rows[0].split} split. Points, mean over seeds, 95 % intervals in brackets."
+    )
+    if any(row.variant.beyond for row in measured_rows):
+        note += " ¹ not in the paper's table."
+    refused = [f"{row.label}: not run: {row.refused}" for row in rows if not row.by_seed]
+    return [note, "", *table(head, lines), *bullets(sentences + refused), *_gates_of(measured_rows)]
+
+
+def _published(row: Row) -> str:
+    known = row.paper
+    if known is None:
+        return NOTHING
+    parts = [
+        *([f"{known.macro_f1:.1f}"] if known.macro_f1 is not None else []),
+        *([f"{known.gain:+.1f} over LoRA"] if known.gain is not None else []),
+        *(f"F1 {label} {value:.1f}" for label, value in known.f1.items()),
+        *([known.note] if known.note else []),
+    ]
+    return "; ".join(parts)
+
+
+def _gates_of(rows: Sequence[Row]) -> list[str]:
+    """The control of every gated row: gates fixed to their mean over the development split."""
+    gated = [row for row in rows if row.gated]
+    if not gated:
+        return []
+    lines, sentences = [], []
+    for row in gated:
+        worth = row.gate_worth()
+        labels = row.any["labels"]
+        lines.append(
+            [
+                row.label,
+                measured(row.outcomes(fixed=True).interval(macro_f1)),
+                differing(worth),
+                points(worth.detectable),
+                *(f"{_mean_gate(row, index):.3f}" for index in range(len(labels))),
+                f"{row.mean(lambda result: result['gates']['overall']['spread']):.3f}",
+                f"{_module_spread(row):.3f}",
+                _auroc(row, "aurocOffensive"),
+                _auroc(row, "aurocError"),
+            ]
+        )
+        sentences.append(gate_worth(row.label, worth))
+        if _module_spread(row) < _CONSTANT:
+            sentences.append(
+                f"{row.label}: gates hardly differ between texts (standard deviation {_module_spread(row):.3f}). "
+                "Such a gate explains nothing."
+            )
+    head = [
+        *("gates", "macro-F1, fixed to mean", "as learnt less fixed", "detectable"),
+        *(f"mean gate, {label}" for label in gated[0].any["labels"]),
+        *("spread of mean gate", "spread of single gates", "AUROC offensive", "AUROC error"),
+    ]
+    return ["What the gates are worth:", "", *table(head, lines), *bullets(sentences)]
+
+
+def _mean_gate(row: Row, index: int) -> float:
+    return row.mean(lambda result: result["gates"]["overall"]["mean"][index])
+
+
+def _module_spread(row: Row) -> float:
+    return row.mean(lambda result: float(np.mean([module["spread"] for module in result["gates"]["modules"]])))
+
+
+def _auroc(row: Row, name: str) -> str:
+    values = [result["gates"]["overall"][name] for result in row.by_seed.values()]
+    return NOTHING if None in values else f"{np.mean(values):.3f}"
+
+
+def gates(rows: Sequence[Row]) -> list[str]:
+    """Mean gates by class and group of layers."""
+    shown = [row for row in rows if row.gated]
+    if not shown:
+        return []
+    row = shown[0]
+    labels = row.any["labels"]
+    names = ("early", "middle", "late")
+    lines = []
+    for group in range(len(row.any["gates"]["groups"])):
+        of = [result["gates"]["groups"][group] for result in row.by_seed.values()]
+        first, last = of[0]["layers"]
+        aurocs = [each["aurocOffensive"] for each in of]
+        lines.append(
+            [
+                f"{names[group]} (layers {first}–{last})",
+                *(
+                    f"{np.mean([each['mean'][i] for each in of]):.3f} ± {np.mean([each['sd'][i] for each in of]):.3f} "
+                    f"({_range([each['mean'][i] for each in of])})"
+                    for i in range(len(labels))
+                ),
+                f"{np.mean([each['spread'] for each in of]):.3f}",
+                NOTHING if None in aurocs else f"{np.mean(aurocs):.3f}",
+            ]
+        )
+    return [
+        f"The paper: {paper.GATES}. Here: mean ± standard deviation over the texts of a class, on the "
+        f"{row.any['gates']['split']} split, mean over {len(row.by_seed)} seeds (lowest and highest mean of a seed).",
+        "",
+        *table(["layers", *labels, "spread", "AUROC offensive"], lines),
+        *bullets(_gate_sentences(row, labels, names)),
+        *_gates_of([row]),
+    ]
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{min(values):.3f} to {max(values):.3f}"
+
+
+def _gate_sentences(row: Row, labels: Sequence[str], names: Sequence[str]) -> list[str]:
+    results = list(row.by_seed.values())
+    overall = [result["gates"]["overall"]["mean"] for result in results]
+    ordered = sum(all(a < b for a, b in pairwise(means)) for means in overall)
+    gaps = [mean_interval([means[-1] - means[0] for means in overall])]
+    highest = [
+        names[int(np.argmax([np.mean(group["mean"]) for group in result["gates"]["groups"]]))] for result in results
+    ]
+    sentences = [
+        f"The mean gate rises in the order {' < '.join(labels)} in {ordered} of {len(results)} seeds.",
+        f"{labels[-1]} less {labels[0]}: {gaps[0].value:+.3f} "
+        f"[{gaps[0].interval95[0]:+.3f}, {gaps[0].interval95[1]:+.3f}] (interval over seeds).".replace("-", "−"),
+    ]
+    counts = ", ".join(f"{highest.count(name)} times the {name}" for name in names if name in highest)
+    return [*sentences, f"Layers with the highest mean gate: {counts}."]
+
+
+def examples(rows: Sequence[Row]) -> list[str]:
+    """Row numbers that LoRA gets wrong and DS-LoRA right in every seed, and how often it is the other way round."""
+    by_label = {row.label: row for row in rows if row.by_seed}
+    if len(by_label) < 2:
+        return []
+    lora, ours = by_label["LoRA"], by_label["DS-LoRA"]
+    common = sorted(lora.by_seed.keys() & ours.by_seed.keys())
+    if not common:
+        return []
+    truth = ours.outcomes(common).truth
+    right_ours = ours.outcomes(common).predicted == truth
+    right_lora = lora.outcomes(common).predicted == truth
+    gains, losses = right_ours & ~right_lora, right_lora & ~right_ours
+    numbers = _row_numbers(ours.any, ours.split, len(truth))
+    mean_gates = np.stack([unpack(ours.by_seed[seed]["gates"]["meanGate"]) for seed in common]).mean(axis=0) / 255
+    always = np.flatnonzero(gains.all(axis=0))
+    labels = ours.any["labels"]
+    lora_says = lora.outcomes(common).predicted
+    lines = [
+        [
+            str(numbers[i]),
+            labels[truth[i]],
+            ", ".join(labels[each] for each in dict.fromkeys(lora_says[:, i].tolist())),
+            f"{mean_gates[i]:.2f}",
+        ]
+        for i in always[:_EXAMPLES]
+    ]
+    return [
+        f"Over {len(common)} seeds DS-LoRA is right where LoRA of the same seed is wrong "
+        f"{gains.sum(axis=1).mean():.0f} times on average, and wrong where LoRA is right "
+        f"{losses.sum(axis=1).mean():.0f} times, of {len(truth):,} texts. In every seed the first holds for "
+        f"{len(always)} texts and the second for {int(losses.all(axis=0).sum())}. A list of the first kind alone, as "
+        f"below and in the paper, shows no advantage. The mean gate of all texts is {mean_gates.mean():.2f} ± "
+        f"{mean_gates.std():.2f}. Rows are counted from 0 in the {ours.split} split.",
+        "",
+        *(table(["row", "class", "LoRA says", "mean gate of DS-LoRA"], lines) if lines else []),
+    ]
+
+
+def _row_numbers(result: dict[str, Any], split: str, rows: int) -> list[int]:
+    left_out = set(result[split]["leftOut"])
+    return [i for i in range(rows + len(left_out)) if i not in left_out]
+
+
+def safeguards(rows: Sequence[Row]) -> list[str]:
+    """False positives on neutral sentences, and figures on the other data sets."""
+    shown = [row for row in rows if row.by_seed and "identity" in row.any]
+    if not shown:
+        return []
+    identity = []
+    for row in shown:
+        results = list(row.by_seed.values())
+        rates = mean_interval([result["identity"]["rate"] for result in results])
+        terms = {
+            term: float(np.mean([result["identity"]["byTerm"][term][0] for result in results]))
+            for term in results[0]["identity"]["byTerm"]
+        }
+        ranked = sorted(terms, key=lambda term: -terms[term])
+        most = ", ".join(f"{term} {terms[term]:.0%}" for term in ranked[:3] if terms[term] > 0)
+        identity.append(
+            [
+                row.label,
+                f"{rates.value:.1%} [{rates.interval95[0]:.1%}, {rates.interval95[1]:.1%}]",
+                f"{row.mean(lambda result: result['identity']['sd']):.1%}",
+                f"{row.mean(lambda result: result['identity']['swing']):.2f}",
+                most or "none",
+                f"{sum(rate == 0 for rate in terms.values())} of {len(terms)}",
+            ]
+        )
+    sentences = shown[0].any["identity"]["sentences"]
+    targets = list(dict.fromkeys(target for row in shown for target in row.any["transfer"]))
+    moved = [[row.label, *(_transferred(row, target) for target in targets)] for row in shown]
+    return [
+        f"Neutral sentences of ours ({sentences} for each term) in which only the identity changes; every positive "
+        "answer is false. The swing is how far a sentence's probability of being offensive moves from one term to "
+        "another, on average.",
+        "",
+        *table(
+            [
+                *("method", "false positives (interval over seeds)", "sd over terms", "swing"),
+                *("terms with most", "terms without any"),
+            ],
+            identity,
+        ),
+        "Tested on the other data sets, offensive or not (macro-F1 in points, interval over seeds alone):",
+        "",
+        *table(["method", *targets], moved),
+    ]
+
+
+def _transferred(row: Row, target: str) -> str:
+    found = [result["transfer"][target] for result in row.by_seed.values() if target in result["transfer"]]
+    counts = [each["confusion"] for each in found if "confusion" in each]
+    if not counts:
+        return found[0]["missing"] if found else NOTHING
+    return measured(mean_interval([float(by_class(np.array(each))[2].mean()) for each in counts]))
