@@ -23,6 +23,8 @@ export interface PythonEnvironment {
 export const TRAINING = pythonEnvironment('training', { editable: true });
 /** Clients of the protocols that the service speaks. */
 export const CLIENTS = pythonEnvironment('test/clients');
+/** kubectl, and the schemas of Kubernetes. */
+export const KUBERNETES = pythonEnvironment('test/k8s');
 /** Nodes of the Ray cluster that examples/ray runs on. */
 export const RAY = pythonEnvironment('examples/ray');
 
