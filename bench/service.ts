@@ -17,7 +17,8 @@ export interface Service {
   metrics(): Promise<ReadonlyMap<string, number>>;
   /** Asks the probe in the main process; only with `probe`. */
   ask<Name extends keyof Answers>(name: Name): Promise<Answers[Name]>;
-  stop(): Promise<void>;
+  /** @param signal SIGTERM lets it end by itself */
+  stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
 }
 
 export interface ServiceOptions {
@@ -30,6 +31,7 @@ export interface ServiceOptions {
 
 const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 const PROBE = fileURLToPath(new URL('./probe.ts', import.meta.url));
+const COMPILE_CACHE = fileURLToPath(new URL('../node_modules/.cache/node', import.meta.url));
 const START_TIMEOUT_MS = 60_000;
 
 /** @throws Error when it is not ready within a minute */
@@ -37,6 +39,8 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const env = {
+    // As `npm start` has it.
+    NODE_COMPILE_CACHE: COMPILE_CACHE,
     ...process.env,
     LOG_LEVEL: 'warn',
     DRAIN_DELAY_MS: '0',
@@ -77,8 +81,8 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       child.send(name);
       return (await answer)[0];
     },
-    async stop() {
-      child.kill('SIGKILL');
+    async stop(signal = 'SIGKILL') {
+      child.kill(signal);
       await ended;
       process.off('exit', kill);
     },
