@@ -2,8 +2,11 @@
 import type { Engine } from './engine/types.ts';
 
 /** @param address as the listener has it */
-export function announce(engine: Engine, { host, port }: { host: string; port: number }): string {
-  const url = `http://${reachable(host)}:${port}`;
+export function announce(
+  engine: Engine,
+  { scheme, host, port }: { scheme: 'http' | 'https'; host: string; port: number },
+): string {
+  const url = `${scheme}://${reachable(host)}:${port}`;
   const standard = engine.defaultModel();
   const served = engine
     .models()

@@ -3,12 +3,14 @@ import { readFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 
 import { announce } from './announcement.ts';
+import { KeysError } from './api/access/key-ring.ts';
 import type { Attributes } from './api/compat/attributes.ts';
 import { AttributesFileError, loadAttributes } from './api/compat/attributes-file.ts';
 import { type FeedbackFile, openFeedbackFile } from './api/compat/perspective/feedback-file.ts';
-import { buildApp } from './app.ts';
-import { type FolderWatch, watchFolder } from './bundle/watch.ts';
+import { buildApp, buildOpsApp } from './app.ts';
+import { type FolderWatch, watchFiles, watchFolder } from './bundle/watch.ts';
 import { ConfigError, loadConfig } from './config.ts';
+import { openCredentials } from './credentials.ts';
 import { CalibrationError } from './engine/calibration-file.ts';
 import { createEngine } from './engine/engine.ts';
 import { ReferencesError } from './engine/references.ts';
@@ -22,6 +24,7 @@ import { observeModels } from './observability/model-log.ts';
 import { observeWorkers } from './observability/worker-log.ts';
 import { createShutdown } from './shutdown.ts';
 import { type SizedConfig, sizeConfig } from './sized-config.ts';
+import { TlsError } from './tls.ts';
 
 const { config, sizing } = await readConfig();
 const logger = createLogger(config.logLevel);
@@ -29,6 +32,8 @@ if (sizing.warning !== undefined) logger.warn(sizing.warning);
 const { workers, threads, batchTokens, from } = sizing;
 logger.info({ workers, threads, batchTokens, from }, 'inference processes');
 const metrics = createMetrics();
+// Before time is spent on models.
+const credentials = await openCredentials(config, logger, metrics).catch(wrongCredentials);
 
 // While models load there is nothing to finish first. As process 1 of a container it must say so itself.
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, leaveWhileLoading);
@@ -41,21 +46,25 @@ const engine = await startEngine();
 metrics.watch(engine);
 const lifecycle = createLifecycle();
 const policies = await readPolicies();
-const app = await buildApp({
+const dependencies = {
   engine,
   lifecycle,
   logger,
   metrics,
   config,
+  ...credentials,
   policies,
   detectLanguage: await detecting,
   attributes: await readAttributes(),
   feedback: await openFeedback(),
   version: await ownVersion(),
-});
-await listen();
+};
+const app = await buildApp(dependencies);
+const opsApp = config.opsPort === undefined ? undefined : await buildOpsApp(dependencies);
+if (opsApp !== undefined) await listen(opsApp, 'OPS_HOST', config.opsHost ?? config.host, 'OPS_PORT', config.opsPort);
+await listen(app, 'HOST', config.host, 'PORT', config.port);
 
-process.on('SIGHUP', () => void reload());
+process.on('SIGHUP', () => void Promise.all([reload(), credentials.reload()]));
 const watches = config.modelsPollMs > 0 ? watchFolders(config.modelsPollMs) : [];
 
 const shutdown = createShutdown({
@@ -63,7 +72,7 @@ const shutdown = createShutdown({
   drainDelayMs: config.drainDelayMs,
   async close() {
     for (const watch of watches) watch.close();
-    await app.close();
+    await Promise.all([app.close(), opsApp?.close()]);
     await engine.close();
   },
   exit: (code) => process.exit(code),
@@ -71,7 +80,9 @@ const shutdown = createShutdown({
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.off(signal, leaveWhileLoading).on(signal, shutdown);
 
 const { port } = app.server.address() as AddressInfo;
-process.stdout.write(announce(engine, { host: config.host, port }));
+if (opsApp !== undefined) logger.info(opsApp.server.address(), 'metrics and administration');
+const scheme = credentials.tls === undefined ? 'http' : 'https';
+process.stdout.write(announce(engine, { scheme, host: config.host, port }));
 
 function leaveWhileLoading(): void {
   process.exit(0);
@@ -88,6 +99,12 @@ async function readConfig(): Promise<SizedConfig> {
   }
 }
 
+function wrongCredentials(error: unknown): never {
+  if (error instanceof KeysError) return giveUp(`The keys are wrong:\n${indent(error.problems)}`);
+  if (error instanceof TlsError) return giveUp(error.message);
+  throw error;
+}
+
 async function reload(): Promise<void> {
   await engine.reload().catch((error: unknown) => logger.error({ err: error }, 'models were not reloaded'));
   // After the models, since policies name them.
@@ -102,10 +119,12 @@ async function reloadPolicies(): Promise<void> {
 }
 
 function watchFolders(pollMs: number): FolderWatch[] {
-  const models = watchFolder(config.modelsDir, pollMs, reload);
-  return config.policiesDir === undefined
-    ? [models]
-    : [models, watchFolder(config.policiesDir, pollMs, reloadPolicies)];
+  const { modelsDir, policiesDir } = config;
+  return [
+    watchFolder(modelsDir, pollMs, reload),
+    ...(policiesDir === undefined ? [] : [watchFolder(policiesDir, pollMs, reloadPolicies)]),
+    ...(credentials.files.length === 0 ? [] : [watchFiles(credentials.files, pollMs, credentials.reload)]),
+  ];
 }
 
 async function readPolicies(): Promise<Policies> {
@@ -150,18 +169,24 @@ async function openFeedback(): Promise<FeedbackFile | undefined> {
   );
 }
 
-async function listen(): Promise<void> {
+async function listen(
+  server: Awaited<ReturnType<typeof buildApp>>,
+  hostSetting: string,
+  host: string,
+  portSetting: string,
+  port = 0,
+): Promise<void> {
   try {
-    await app.listen({ host: config.host, port: config.port });
+    await server.listen({ host, port });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const remedy: Record<string, string> = {
-      EADDRINUSE: `Port ${config.port} is in use: end what listens on it, or set PORT.`,
-      EACCES: `Port ${config.port} may not be used by this user: set PORT to 1024 or more.`,
-      EADDRNOTAVAIL: `HOST (${config.host}) is no address of this machine.`,
-      ENOTFOUND: `HOST (${config.host}) is no address of this machine.`,
+      EADDRINUSE: `Port ${port} is in use: end what listens on it, or set ${portSetting}.`,
+      EACCES: `Port ${port} may not be used by this user: set ${portSetting} to 1024 or more.`,
+      EADDRNOTAVAIL: `${hostSetting} (${host}) is no address of this machine.`,
+      ENOTFOUND: `${hostSetting} (${host}) is no address of this machine.`,
     };
-    giveUp(remedy[code ?? ''] ?? `Cannot listen on ${config.host}:${config.port} (${code}).`);
+    giveUp(remedy[code ?? ''] ?? `Cannot listen on ${host}:${port} (${code}).`);
   }
 }
 

@@ -1,10 +1,10 @@
-/** `/admin/…`: changes which models serve and which policies decide. Exists only where ADMIN_KEY is set. */
+/** `/admin/…`: changes which models serve and which policies decide. Exists only where there can be a key for it. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 
 import { type BundleOutcome, type Engine, ModelChangeError } from '../engine/types.ts';
 import { type Policies, PolicyError } from '../moderation/policies.ts';
-import { ADMIN_SECURITY, requireKey } from './admin-key.ts';
+import { scopeRoutes } from './access/guard.ts';
 import { refer } from './named-schema.ts';
 import { problemResponses } from './problem-responses.ts';
 import { Problem } from './problems.ts';
@@ -65,21 +65,19 @@ const json = (description: string, schema: ReturnType<typeof refer>) => ({
 
 const shared = {
   tags: ['administration'],
-  security: ADMIN_SECURITY,
   querystring: Type.Object({}, closed),
 };
 
 export interface AdminOptions {
   readonly engine: Engine;
   readonly policies: Policies;
-  readonly key: string;
 }
 
-export const adminModelRoutes: FastifyPluginAsyncTypebox<AdminOptions> = async (app, { engine, policies, key }) => {
+export const adminModelRoutes: FastifyPluginAsyncTypebox<AdminOptions> = async (app, { engine, policies }) => {
+  scopeRoutes(app, 'admin');
   app.addSchema(BundleStateSchema);
   app.addSchema(BundleOutcomeSchema);
   app.addSchema(ReloadSchema);
-  app.addHook('onRequest', requireKey(key));
 
   app.get(
     '/admin/bundles',
@@ -95,7 +93,7 @@ export const adminModelRoutes: FastifyPluginAsyncTypebox<AdminOptions> = async (
               'application/json': { schema: Type.Object({ bundles: Type.Array(refer(BundleStateSchema)) }, closed) },
             },
           },
-          ...problemResponses('unauthorized', 'unknown_option'),
+          ...problemResponses('unknown_option'),
         },
       },
       schemaErrorFormatter: validationProblem,
@@ -114,7 +112,7 @@ export const adminModelRoutes: FastifyPluginAsyncTypebox<AdminOptions> = async (
           'New and changed bundles are verified, tried and warmed while what serves goes on serving, and then switched to; those that are gone are unloaded. Policies are read afterwards, all or none. Answers when all is done.',
         response: {
           200: json('What became of each bundle and of the policies', refer(ReloadSchema)),
-          ...problemResponses('unauthorized', 'unknown_option', 'models_unreadable', 'shutting_down'),
+          ...problemResponses('unknown_option', 'models_unreadable', 'shutting_down'),
         },
       },
       schemaErrorFormatter: validationProblem,
@@ -137,7 +135,7 @@ export const adminModelRoutes: FastifyPluginAsyncTypebox<AdminOptions> = async (
         params: Type.Object({ folder: Type.String({ description: 'As `GET /admin/bundles` has it' }) }, closed),
         response: {
           200: json('It serves', refer(BundleOutcomeSchema)),
-          ...problemResponses('unauthorized', 'unknown_option', 'unknown_bundle', 'bundle_refused', 'shutting_down'),
+          ...problemResponses('unknown_option', 'unknown_bundle', 'bundle_refused', 'shutting_down'),
         },
       },
       schemaErrorFormatter: validationProblem,
@@ -162,7 +160,7 @@ export const adminModelRoutes: FastifyPluginAsyncTypebox<AdminOptions> = async (
         params: Type.Object({ name: Type.String(), version: Type.String() }, closed),
         response: {
           200: json('It serves no more', refer(BundleOutcomeSchema)),
-          ...problemResponses('unauthorized', 'unknown_option', 'unknown_model', 'model_needed', 'shutting_down'),
+          ...problemResponses('unknown_option', 'unknown_model', 'model_needed', 'shutting_down'),
         },
       },
       schemaErrorFormatter: validationProblem,

@@ -94,6 +94,7 @@ export const classifyRoutes: FastifyPluginAsyncTypebox<ClassifyOptions> = async 
         ...options
       } = request.body;
       request.outcome.texts = texts.length;
+      request.takeTexts(texts.length);
       const explaining = explainOptions(explain, limits.explainWords);
       if (explaining !== undefined && texts.length > limits.explainTexts)
         throw new Problem('too_many_to_explain', { detail: `At most ${limits.explainTexts} texts with \`explain\`.` });

@@ -1,7 +1,10 @@
 /** The OpenAPI document of all routes, and `GET /docs`: a page to read and try it, without any request elsewhere. */
 import swagger, { type SwaggerTransformObject } from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifySchema } from 'fastify';
+
+import { type RouteScope, scopeOf, scopeRoutes } from './access/guard.ts';
+import type { KeyRing } from './access/key-ring.ts';
 
 import { documentSecondForm } from './second-form.ts';
 
@@ -21,7 +24,7 @@ const CONTENT_SECURITY_POLICY = [
 ].join('; ');
 
 /** Must be registered before the routes it is to document. */
-export async function documentRoutes(app: FastifyInstance, version: string): Promise<void> {
+export async function documentRoutes(app: FastifyInstance, version: string, keys: KeyRing): Promise<void> {
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -48,20 +51,44 @@ export async function documentRoutes(app: FastifyInstance, version: string): Pro
         { name: 'KServe', description: 'The Open Inference Protocol (KServe v2), with extensions of Triton' },
         { name: 'perspective', description: 'The Comment Analyzer API of Perspective; errors in the shape of Google' },
         { name: 'openai', description: 'The moderation endpoint of OpenAI; errors in its shape' },
-        { name: 'administration', description: 'Which models serve; needs the key of ADMIN_KEY' },
+        { name: 'administration', description: 'Which models serve; needs a key with the scope `admin`' },
         { name: 'operation', description: 'For load balancers and monitoring' },
       ],
     },
-    transform: ({ schema, url, route }) => ({ schema: documentSecondForm(schema, route.config?.secondForm), url }),
+    transform: ({ schema, url, route: { config } }) => ({
+      schema: documentAccess(documentSecondForm(schema, config?.secondForm), scopeOf(config), config?.googleKeys, keys),
+      url,
+    }),
     transformObject: (document) =>
       'openapiObject' in document ? allowAbsentBodies(document.openapiObject) : document.swaggerObject,
     refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `schema-${index}`) },
   });
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    staticCSP: CONTENT_SECURITY_POLICY,
-    uiConfig: { deepLinking: true, tryItOutEnabled: true },
+  await app.register(async (pages) => {
+    scopeRoutes(pages, 'open');
+    await pages.register(swaggerUi, {
+      routePrefix: '/docs',
+      staticCSP: CONTENT_SECURITY_POLICY,
+      uiConfig: { deepLinking: true, tryItOutEnabled: true },
+    });
   });
+}
+
+/** Which keys a route takes, and which of the answers about keys and limits it never gives. */
+function documentAccess(
+  schema: FastifySchema,
+  scope: RouteScope,
+  googleKeys: true | undefined,
+  keys: KeyRing,
+): FastifySchema {
+  const response = { ...(schema?.response as Record<string, unknown> | undefined) };
+  if (scope === 'open') {
+    for (const status of ['401', '403', '429']) delete response[status];
+    return { ...schema, response, security: [] };
+  }
+  if (scope !== 'classify') delete response['429'];
+  const places = [...(googleKeys ? ['googleQueryKey', 'googleKey'] : []), 'bearer', 'apiKey'];
+  const security = [...(keys.required(scope) ? [] : [{}]), ...places.map((place) => ({ [place]: [scope] }))];
+  return { ...schema, response, security };
 }
 
 /** Fastify hands on a body that is absent as null, so a body that may be null may be absent; its plugin asks for all. */

@@ -4,6 +4,7 @@ import { Type } from 'typebox';
 
 import type { Engine } from '../engine/types.ts';
 import type { Lifecycle } from '../lifecycle.ts';
+import { scopeRoutes } from './access/guard.ts';
 import { problemResponses } from './problem-responses.ts';
 import { Problem } from './problems.ts';
 
@@ -17,6 +18,7 @@ function status(word: string) {
 }
 
 export const healthRoutes: FastifyPluginAsyncTypebox<HealthOptions> = async (app, { engine, lifecycle }) => {
+  scopeRoutes(app, 'open');
   app.get(
     '/health/live',
     {

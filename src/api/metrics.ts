@@ -3,9 +3,11 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 
 import type { Metrics } from '../observability/metrics.ts';
+import { scopeRoutes } from './access/guard.ts';
 import { problemResponses } from './problem-responses.ts';
 
 export const metricsRoutes: FastifyPluginAsyncTypebox<{ readonly metrics: Metrics }> = async (app, { metrics }) => {
+  scopeRoutes(app, 'metrics');
   app.get(
     '/metrics',
     {

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 
 import type { FastifyInstance } from 'fastify';
 
+import { scopeRoutes } from './access/guard.ts';
 import { Problem } from './problems.ts';
 
 const FOLDER = new URL('../ui/', import.meta.url);
@@ -51,6 +52,8 @@ const PAGE_HEADERS = {
 const ASSET_HEADERS = { 'cache-control': 'public, max-age=31536000, immutable' };
 
 export async function playgroundRoutes(app: FastifyInstance): Promise<void> {
+  // The page asks for a key where one is needed.
+  scopeRoutes(app, 'open');
   const { page, assets, hash } = await readFiles();
   const etag = `"${hash}"`;
   const hidden = { schema: { hide: true } };

@@ -87,6 +87,16 @@ export const PROBLEMS = {
     title: 'The key is missing or wrong',
     remedy: 'Send `Authorization: Bearer <key>` or `X-API-Key: <key>` with a key that may do this.',
   },
+  forbidden: {
+    status: 403,
+    title: 'The key may not do this',
+    remedy: 'Send a key with the scope that `detail` names.',
+  },
+  rate_limited: {
+    status: 429,
+    title: 'The client has sent more than it may in this time',
+    remedy: 'Send the request again after the seconds in `Retry-After`; `RateLimit` says what is left.',
+  },
   model_and_policy: {
     status: 400,
     title: 'Both `model` and a `policy` that names its models are given',

@@ -24,6 +24,21 @@ const SETTLE_MS = 200;
  * @param changed the next look comes when it is over; must not reject
  */
 export function watchFolder(watched: string, pollMs: number, changed: () => Promise<void>): FolderWatch {
+  return watchFor(() => signature(watched), watched, pollMs, changed);
+}
+
+/** The same for single files, wherever each lies; without notifications. */
+export function watchFiles(paths: readonly string[], pollMs: number, changed: () => Promise<void>): FolderWatch {
+  const see = async () => (await Promise.all(paths.map(describe))).join('\n');
+  return watchFor(see, undefined, pollMs, changed);
+}
+
+function watchFor(
+  see: () => Promise<string>,
+  notified: string | undefined,
+  pollMs: number,
+  changed: () => Promise<void>,
+): FolderWatch {
   let acted: string | undefined;
   let previous: string | undefined;
   let closed = false;
@@ -33,7 +48,7 @@ export function watchFolder(watched: string, pollMs: number, changed: () => Prom
   async function look(): Promise<void> {
     if (looking || closed) return;
     looking = true;
-    const seen = await signature(watched);
+    const seen = await see();
     acted ??= seen;
     const settled = seen === previous;
     previous = seen;
@@ -52,8 +67,9 @@ export function watchFolder(watched: string, pollMs: number, changed: () => Prom
   }
 
   function notifications(): { close(): void } | undefined {
+    if (notified === undefined) return undefined;
     try {
-      const watcher = watch(watched, { persistent: false }, () => {
+      const watcher = watch(notified, { persistent: false }, () => {
         if (!looking) schedule(SETTLE_MS);
       });
       // A folder that is removed, or a system without watches to spare: looking goes on.

@@ -9,6 +9,8 @@ export interface RequestOutcome {
   model?: string;
   /** Number of texts. */
   texts?: number;
+  /** Name of the key that was sent. */
+  key?: string;
   /** Code of the problem, where the answer is one. */
   code?: string;
 }

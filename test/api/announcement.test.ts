@@ -7,7 +7,7 @@ import { createFakeEngine } from './fake-engine.ts';
 describe('announcement', () => {
   it('says where, which models, what is refused, and one line to paste', () => {
     assert.equal(
-      announce(createFakeEngine(), { host: '0.0.0.0', port: 8080 }),
+      announce(createFakeEngine(), { scheme: 'http', host: '0.0.0.0', port: 8080 }),
       `Listening on http://127.0.0.1:8080 (host 0.0.0.0). Models:
   gated 1.2.3 (int8, cpu), default
   plain 1.2.3 (int8, cpu)
@@ -20,7 +20,8 @@ Try it:
   });
 
   it('names an address that can be called', () => {
-    const addressFor = (host: string) => /http:\S+/.exec(announce(createFakeEngine(), { host, port: 1 }))?.[0];
+    const addressFor = (host: string) =>
+      /http:\S+/.exec(announce(createFakeEngine(), { scheme: 'http', host, port: 1 }))?.[0];
     assert.equal(addressFor('::'), 'http://[::1]:1');
     assert.equal(addressFor('::1'), 'http://[::1]:1');
     assert.equal(addressFor('10.0.0.1'), 'http://10.0.0.1:1');

@@ -83,6 +83,7 @@ async function answer<Outcome extends TextOutcome>(
   ask: (question: ClassifyRequest) => Promise<Classification<Outcome>>,
 ): Promise<Classified<ScoredAs<Outcome>> | undefined> {
   request.outcome.texts = Math.min(asked.texts.length, counted);
+  request.takeTexts(request.outcome.texts);
   const timeoutMs = asked.timeoutMs ?? readTimeout(request.headers);
   const signal = abortSignal(reply);
   const found = await ask({ ...asked, timeoutMs, signal }).catch((error: unknown) => {

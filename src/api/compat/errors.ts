@@ -5,7 +5,7 @@ import type { TSchema } from 'typebox';
 
 import { noteProblem } from '../error-handler.ts';
 import { refer } from '../named-schema.ts';
-import { problemResponses } from '../problem-responses.ts';
+import { ACCESS_PROBLEMS, unroutedResponses } from '../problem-responses.ts';
 import { Problem, type ProblemCode } from '../problems.ts';
 
 /** What a protocol answers to one kind of problem. */
@@ -73,8 +73,8 @@ export function errorResponses(
   codes: readonly ProblemCode[],
 ) {
   const responses: Record<string, { description: string; headers?: object; content: Record<string, unknown> }> =
-    problemResponses();
-  const problems = [...codes, 'internal_error' as const].map((code) => new Problem(code));
+    unroutedResponses();
+  const problems = [...codes, ...ACCESS_PROBLEMS, 'internal_error' as const].map((code) => new Problem(code));
   for (const [status, group] of Map.groupBy(problems, (problem) => shape(problem).status)) {
     const before = responses[status];
     responses[status] = {

@@ -2,7 +2,7 @@
  * The foreign protocols that the service speaks: one line here, one file beside this one each.
  *
  * A protocol is a Fastify plugin with routes, limits and an error handler in its own shape; nothing of it leaks into the
- * native API. COMPAT names those that are on. Routes that change state are absent unless ADMIN_KEY is set.
+ * native API. COMPAT names those that are on. Routes that change what serves are absent unless there can be a key for them.
  */
 import type { FastifyPluginAsync } from 'fastify';
 
@@ -11,6 +11,7 @@ import type { Engine } from '../../engine/types.ts';
 import type { Lifecycle } from '../../lifecycle.ts';
 import type { DetectLanguage } from '../../moderation/language.ts';
 import type { Metrics } from '../../observability/metrics.ts';
+import type { KeyRing } from '../access/key-ring.ts';
 import type { SecondForm } from '../second-form.ts';
 import type { Attributes } from './attributes.ts';
 import { kserveRoutes } from './kserve/routes.ts';
@@ -27,6 +28,7 @@ export interface CompatOptions {
   readonly lifecycle: Lifecycle;
   readonly metrics: Metrics;
   readonly config: Config;
+  readonly keys: KeyRing;
   /** How labels map onto attributes and categories. */
   readonly attributes: Attributes;
   /** Absent where languages are not looked at. */

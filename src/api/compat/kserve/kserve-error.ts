@@ -9,7 +9,11 @@ const STATUSES: Readonly<Record<number, number>> = { 422: 400, 429: 503 };
 
 export const kserveError: ErrorShape = (problem) => {
   const { status } = PROBLEMS[problem.code];
-  return { status: STATUSES[status] ?? status, body: { error: messageOf(problem) } };
+  // The queue is not what is full when a client is over its own limit.
+  return {
+    status: problem.code === 'rate_limited' ? status : (STATUSES[status] ?? status),
+    body: { error: messageOf(problem) },
+  };
 };
 
 export const KserveErrorSchema = Type.Object(

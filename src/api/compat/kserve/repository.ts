@@ -1,10 +1,10 @@
-/** Triton's model repository (docs/protocol/extension_model_repository.md). Loading and unloading need ADMIN_KEY. */
+/** Triton's model repository (docs/protocol/extension_model_repository.md). Loading and unloading need a key. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import type { FastifySchemaValidationError } from 'fastify/types/schema.js';
 import { type Static, type TSchema, Type } from 'typebox';
 
 import { type BundleOutcome, type Engine, ModelChangeError } from '../../../engine/types.ts';
-import { ADMIN_SECURITY, requireKey } from '../../admin-key.ts';
+import { scopeRoutes } from '../../access/guard.ts';
 import { Problem } from '../../problems.ts';
 import { errorResponses, fieldProblem, JSON_TYPE } from '../errors.ts';
 import type { CompatOptions } from '../protocols.ts';
@@ -28,7 +28,7 @@ function optionalBody<T extends Type.TProperties>(properties: T) {
 
 const params = Type.Object({ model: Type.String({ description: 'Name of a model' }) });
 
-export const repositoryRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, { engine, config }) => {
+export const repositoryRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, { engine }) => {
   app.post(
     '/v2/repository/index',
     {
@@ -51,19 +51,21 @@ export const repositoryRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async 
     },
     async (request) => index(engine, request.body?.ready ?? false),
   );
+};
 
-  if (config.adminKey === undefined) return;
-  const onRequest = requireKey(config.adminKey);
-
+/** Loading and unloading, for whoever has a key with the scope `admin`. */
+export const repositoryChangeRoutes: FastifyPluginAsyncTypebox<Pick<CompatOptions, 'engine'>> = async (
+  app,
+  { engine },
+) => {
+  scopeRoutes(app, 'admin');
   for (const { verb, change, summary, parameters, codes } of CHANGES) {
     app.post(
       `/v2/repository/models/:model/${verb}`,
       {
-        onRequest,
         schema: {
           operationId: `kserveRepository${verb === 'load' ? 'Load' : 'Unload'}`,
           tags: ['KServe'],
-          security: ADMIN_SECURITY,
           summary,
           params,
           body: optionalBody({ parameters: Type.Optional(parameters) }),
@@ -84,14 +86,7 @@ export const repositoryRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async 
   }
 };
 
-const ALWAYS = [
-  'unauthorized',
-  'invalid_json',
-  'invalid_utf8',
-  'invalid_body',
-  'body_too_large',
-  'shutting_down',
-] as const;
+const ALWAYS = ['invalid_json', 'invalid_utf8', 'invalid_body', 'body_too_large', 'shutting_down'] as const;
 
 interface Change {
   readonly verb: 'load' | 'unload';

@@ -2,7 +2,7 @@
  * The Open Inference Protocol, also called KServe v2 (github.com/kserve/open-inference-protocol, inference_rest.md), with
  * Triton's extensions for binary tensors, classification, model configuration and the model repository.
  */
-import type { FastifyPluginAsync } from 'fastify';
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify';
 
 import { Problem } from '../../problems.ts';
 import { answerErrors } from '../errors.ts';
@@ -11,13 +11,12 @@ import { acceptTensorBodies } from './body.ts';
 import { inferRoutes } from './infer.ts';
 import { KserveErrorSchema, kserveError } from './kserve-error.ts';
 import { kserveModelRoutes } from './models.ts';
-import { repositoryRoutes } from './repository.ts';
+import { repositoryChangeRoutes, repositoryRoutes } from './repository.ts';
 import { kserveServerRoutes } from './server.ts';
 
 export const kserveRoutes: FastifyPluginAsync<CompatOptions> = async (app, options) => {
   acceptTensorBodies(app, options.config.bodyLimitBytes);
-  app.addSchema(KserveErrorSchema);
-  answerErrors(app, kserveError);
+  speakKserve(app);
   for (const routes of [kserveServerRoutes, kserveModelRoutes, inferRoutes, repositoryRoutes]) {
     await app.register(routes, options);
   }
@@ -34,3 +33,14 @@ export const kserveRoutes: FastifyPluginAsync<CompatOptions> = async (app, optio
     },
   });
 };
+
+/** What changes which models serve. Apart, since it may have a port of its own. */
+export const kserveChangeRoutes: FastifyPluginAsync<Pick<CompatOptions, 'engine'>> = async (app, options) => {
+  speakKserve(app);
+  await app.register(repositoryChangeRoutes, options);
+};
+
+function speakKserve(app: FastifyInstance): void {
+  app.addSchema(KserveErrorSchema);
+  answerErrors(app, kserveError);
+}

@@ -17,7 +17,8 @@ const Server = Type.Object({
 });
 
 export const kserveServerRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, options) => {
-  const { engine, lifecycle, config, version } = options;
+  const { engine, lifecycle, keys, config, version } = options;
+  const administered = keys.administered && config.opsPort === undefined;
 
   app.get(
     '/v2',
@@ -35,13 +36,14 @@ export const kserveServerRoutes: FastifyPluginAsyncTypebox<CompatOptions> = asyn
     async () => ({
       name: 'ds-lora-service',
       version,
-      extensions: config.adminKey === undefined ? EXTENSIONS : [...EXTENSIONS, 'model_repository'],
+      extensions: administered ? [...EXTENSIONS, 'model_repository'] : EXTENSIONS,
     }),
   );
 
   app.get(
     '/v2/health/live',
     {
+      config: { scope: 'open' },
       schema: {
         operationId: 'kserveLive',
         tags: ['KServe'],
@@ -58,6 +60,7 @@ export const kserveServerRoutes: FastifyPluginAsyncTypebox<CompatOptions> = asyn
   app.get(
     '/v2/health/ready',
     {
+      config: { scope: 'open' },
       schema: {
         operationId: 'kserveReady',
         tags: ['KServe'],

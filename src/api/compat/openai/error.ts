@@ -41,6 +41,9 @@ const ANSWERS: Partial<Record<ProblemCode, { status?: number; code: string | nul
   not_found: { code: 'unknown_url', message: 'Invalid URL.' },
   method_not_allowed: { code: 'method_not_supported', message: 'Not allowed with this HTTP method. Use POST.' },
   overloaded: { code: 'rate_limit_exceeded' },
+  rate_limited: { code: 'rate_limit_exceeded' },
+  unauthorized: { code: 'invalid_api_key', message: 'Incorrect API key provided, or none: send it as a bearer token.' },
+  forbidden: { code: 'insufficient_permissions' },
 };
 
 /** JSON Pointer -> the parameter as OpenAI writes it: /input/1/text -> input[1].text */

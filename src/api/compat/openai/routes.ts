@@ -1,4 +1,4 @@
-/** OpenAI's moderation endpoint: `POST /v1/moderations`. Keys are accepted, ignored and never logged. */
+/** OpenAI's moderation endpoint: `POST /v1/moderations`. Keys are never logged, and ignored where none is needed. */
 
 import { randomUUID } from 'node:crypto';
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';

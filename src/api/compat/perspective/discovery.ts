@@ -14,7 +14,7 @@ const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?
  * @param publicUrl where clients reach the service; without it, where this request was sent
  * @returns ends with a slash
  */
-export function rootUrl(publicUrl: string | undefined, { protocol, headers: { host = '' } }: FastifyRequest): string {
+export function rootUrl(publicUrl: string | undefined, { protocol, host }: FastifyRequest): string {
   if (publicUrl !== undefined) return publicUrl.endsWith('/') ? publicUrl : `${publicUrl}/`;
   if (!HOST.test(host)) throw new Problem('bad_request', { detail: 'The header Host is not the name of a host.' });
   return `${protocol}://${host}/`;
@@ -55,7 +55,7 @@ const DOCUMENT = {
   parameters: {
     alt: { ...parameter('Only JSON is answered'), enum: ['json'], default: 'json' },
     fields: parameter('Without effect'),
-    key: parameter('Needed by comments:suggestscore only'),
+    key: parameter('The key, where one is needed'),
     prettyPrint: { ...parameter('Without effect'), type: 'boolean' },
     quotaUser: parameter('Without effect'),
   },

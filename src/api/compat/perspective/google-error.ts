@@ -2,6 +2,7 @@
 import type { FastifySchemaValidationError } from 'fastify/types/schema.js';
 import { Type } from 'typebox';
 
+import { AccessProblem, type AccessReason } from '../../access/access-problem.ts';
 import { PROBLEMS, Problem, type ProblemCode } from '../../problems.ts';
 import { isSayableName } from '../../sayable-name.ts';
 import type { ForeignError } from '../errors.ts';
@@ -139,10 +140,29 @@ const ANSWERS: Partial<Record<ProblemCode, () => GoogleProblem>> = {
   empty_after_normalization: commentEmpty,
   body_too_large: () =>
     new GoogleProblem('body_too_large', 'INVALID_ARGUMENT', 'Request payload size exceeds the limit.'),
+  // As it is said of one that is sent and none; in the document, for both.
+  unauthorized: () => REFUSALS.unknown(new AccessProblem('unknown', 'classify')),
   not_found: () => new GoogleProblem('not_found', 'NOT_FOUND', 'Method not found.'),
   method_not_allowed: () =>
     new GoogleProblem('method_not_allowed', 'UNIMPLEMENTED', 'Not with this HTTP method.', [], 405),
 };
+
+/** What Google says of keys, each with a status of its own. */
+const REFUSALS: Readonly<Record<AccessReason, (problem: AccessProblem) => GoogleProblem>> = {
+  missing: () => new GoogleProblem('unauthorized', 'PERMISSION_DENIED', 'The request is missing a valid API key.'),
+  unknown() {
+    const detail = { '@type': 'type.googleapis.com/google.rpc.ErrorInfo', reason: 'API_KEY_INVALID' };
+    const message = 'API key not valid. Please pass a valid API key.';
+    return new GoogleProblem('unauthorized', 'INVALID_ARGUMENT', message, [detail]);
+  },
+  scope: ({ message }) => new GoogleProblem('forbidden', 'PERMISSION_DENIED', message),
+};
+
+function asGoogleProblem(problem: Problem): GoogleProblem | undefined {
+  if (problem instanceof GoogleProblem) return problem;
+  if (problem instanceof AccessProblem) return REFUSALS[problem.reason](problem);
+  return ANSWERS[problem.code]?.();
+}
 
 /** A status that Google does not know becomes the bad request that it would be there. */
 function statusOf(problem: Problem): Status {
@@ -152,7 +172,7 @@ function statusOf(problem: Problem): Status {
 
 /** The protocol's `ErrorShape`. */
 export function googleError(problem: Problem): ForeignError {
-  const known = problem instanceof GoogleProblem ? problem : ANSWERS[problem.code]?.();
+  const known = asGoogleProblem(problem);
   const status = known?.status ?? statusOf(problem);
   const details = known?.more ?? [];
   const code = known?.http ?? STATUSES[status];

@@ -7,6 +7,7 @@ import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 
 import { EngineError } from '../../../engine/types.ts';
+import { acceptGoogleKeys, scopeRoutes } from '../../access/guard.ts';
 import { engineProblem } from '../../engine-problem.ts';
 import { readJson } from '../../json-body.ts';
 import { refer } from '../../named-schema.ts';
@@ -28,7 +29,7 @@ import {
 } from './messages.ts';
 import { fromProtoJson } from './proto-json.ts';
 import { type Span, sentenceSpans } from './sentences.ts';
-import { checkSuggestion, refuseSuggestions, requireApiKey, SUGGEST_SECURITY } from './suggest.ts';
+import { checkSuggestion, refuseSuggestions } from './suggest.ts';
 
 /** A comment of 20 KB has thousands of sentences at worst. All are scored, but beyond this number neighbours together. */
 const MAX_SPANS = 100;
@@ -40,7 +41,7 @@ const TAGS = ['perspective'];
 
 /** Google's clients add parameters of their own; none has an effect but the key. */
 const Query = Type.Object({
-  key: Type.Optional(Type.String({ description: 'Any key will do for comments:analyze; never logged' })),
+  key: Type.Optional(Type.String({ description: 'The key, where one is needed; never logged' })),
 });
 
 function ok(description: string, schema: Parameters<typeof refer>[0]) {
@@ -50,13 +51,14 @@ function ok(description: string, schema: Parameters<typeof refer>[0]) {
 export const perspectiveRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, options) => {
   for (const schema of [...MESSAGES, GoogleErrorSchema]) app.addSchema(schema);
   answerErrors(app, googleError);
+  acceptGoogleKeys(app);
   readAnyTypeAsJson(app);
   await app.register(commentRoutes, { ...options, prefix: '/v1alpha1' });
   await app.register(discoveryRoutes, { ...options, prefix: '/$discovery' });
 };
 
 const commentRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, options) => {
-  const { engine, attributes, detectLanguage, feedback, config } = options;
+  const { engine, attributes, detectLanguage, feedback, keys } = options;
   answerUnknownPaths(app);
   app.addHook('preValidation', async (request) => {
     request.body = fromProtoJson(request.body);
@@ -107,7 +109,7 @@ const commentRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, opti
     },
   );
 
-  const kept = config.adminKey === undefined ? undefined : feedback;
+  const kept = keys.administered ? feedback : undefined;
   app.post(
     '/comments::suggestscore',
     {
@@ -115,22 +117,18 @@ const commentRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, opti
         operationId: 'suggestCommentScore',
         tags: TAGS,
         summary: 'Keep the scores that a comment should have had',
-        description: 'Appends a line to FEEDBACK_FILE. Off unless that and ADMIN_KEY are set; `key` is the admin key.',
-        security: SUGGEST_SECURITY,
+        description:
+          'Appends a line to FEEDBACK_FILE. Off unless that is set and there can be a key with the scope `admin`.',
         querystring: Query,
         body: refer(SuggestCommentScoreRequest),
         response: {
           ...ok('The suggestion is kept', SuggestCommentScoreResponse),
           ...errorResponses(googleError, GoogleErrorSchema, [...CLASSIFICATION_PROBLEMS, 'not_enabled']),
-          403: {
-            description: 'The key is missing',
-            content: { [JSON_TYPE]: { schema: refer(GoogleErrorSchema) } },
-          },
         },
       },
       schemaErrorFormatter: googleValidation,
-      onRequest:
-        kept === undefined || config.adminKey === undefined ? refuseSuggestions : requireApiKey(config.adminKey),
+      // Where it is off, nobody needs a key to be told so.
+      ...(kept === undefined ? { onRequest: refuseSuggestions } : { config: { scope: 'admin' as const } }),
     },
     async (request) => {
       const { body } = request;
@@ -159,6 +157,7 @@ const commentRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, opti
 };
 
 const discoveryRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, { config }) => {
+  scopeRoutes(app, 'open');
   answerUnknownPaths(app);
   app.get(
     '/rest',

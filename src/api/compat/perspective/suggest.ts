@@ -1,32 +1,12 @@
-/** `comments:suggestscore`: who may send suggestions, and which are kept. */
-import type { FastifyRequest } from 'fastify';
-
-import { keyMatcher } from '../../admin-key.ts';
+/** `comments:suggestscore`: where it is off, and which suggestions are kept. */
 import { GoogleProblem, perspectiveError } from './google-error.ts';
 import type { Suggestion } from './messages.ts';
 
 /** An `onRequest` hook for where suggestions are off. Comes before the body is read. */
 export async function refuseSuggestions(): Promise<void> {
-  const message = 'comments:suggestscore is off here. It needs the settings FEEDBACK_FILE and ADMIN_KEY.';
+  const message =
+    'comments:suggestscore is off here. It needs the setting FEEDBACK_FILE and a key with the scope `admin`.';
   throw new GoogleProblem('not_enabled', 'UNIMPLEMENTED', message);
-}
-
-/** Where the key may stand, for the OpenAPI document. */
-export const SUGGEST_SECURITY = [{ googleQueryKey: [] }, { googleKey: [] }, { apiKey: [] }];
-
-/** An `onRequest` hook: lets the admin key through, from where Google's clients put a key. @throws GoogleProblem */
-export function requireApiKey(key: string): (request: FastifyRequest) => Promise<void> {
-  const matches = keyMatcher(key);
-  return async ({ headers, query }) => {
-    const given = (query as { key?: unknown }).key ?? headers['x-goog-api-key'] ?? headers['x-api-key'];
-    if (given === undefined) {
-      throw new GoogleProblem('unauthorized', 'PERMISSION_DENIED', 'The request is missing a valid API key.');
-    }
-    if (matches(given)) return;
-    const detail = { '@type': 'type.googleapis.com/google.rpc.ErrorInfo', reason: 'API_KEY_INVALID' };
-    const message = 'API key not valid. Please pass a valid API key.';
-    throw new GoogleProblem('unauthorized', 'INVALID_ARGUMENT', message, [detail]);
-  };
 }
 
 /** @throws GoogleProblem for a suggestion that suggests nothing */

@@ -97,6 +97,7 @@ export const infoRoutes: FastifyPluginAsyncTypebox<CompatOptions> = async (app, 
     app.get(
       path,
       {
+        config: { scope: 'open' },
         schema: {
           operationId,
           tags: ['text-embeddings-inference'],

@@ -16,6 +16,7 @@ const ERRORS: Partial<Record<ProblemCode, readonly [status: number, type: ErrorT
   empty_after_normalization: [400, 'Empty'],
   invalid_unicode: [422, 'Tokenizer'],
   overloaded: [429, 'Overloaded'],
+  rate_limited: [429, 'Overloaded'],
   inference_failed: [424, 'Backend'],
   deadline_exceeded: [424, 'Backend'],
   internal_error: [500, 'Backend'],
