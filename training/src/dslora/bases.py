@@ -7,7 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from dslora.errors import DsLoraError
+from dslora.four_bit import FourBit, keep_as_stored, quantization_config, quantize_
 
 # What transformers raises where a base cannot be found, read or understood.
 # struct.error: a GGUF file that is cut off.
@@ -118,22 +121,72 @@ def load_config(source: BaseSource) -> Any:
         raise _not_loadable(source, error) from error
 
 
-def load_encoder(source: BaseSource) -> Any:
-    """The base model without any task head, in float32 and evaluation mode.
+def load_encoder(source: BaseSource, *, dtype: str = "float32", four_bit: FourBit | None = None) -> Any:
+    """The base model without any task head, in evaluation mode.
+
+    Args:
+        source: Where it is.
+        dtype: Of its weights, by torch's name.
+        four_bit: Keep the weights of its linear layers in 4 bits.
 
     Raises:
         DsLoraError: It cannot be found or loaded.
     """
     from transformers import AutoModel
 
+    how = _how(source)
+    # A GGUF file is read as a whole; anything else is quantised layer by layer while it is read.
+    quantized = {"quantization_config": quantization_config(four_bit)} if four_bit and not how else {}
     try:
-        model = AutoModel.from_pretrained(source.location, dtype="float32", **_how(source))
+        model = _without_pooler(AutoModel.from_pretrained(source.location, dtype=dtype, **how, **quantized))
     except _NOT_LOADED as error:
         raise _not_loadable(source, error) from error
+    if four_bit and not quantized:
+        quantize_(model, four_bit)
+    elif four_bit:
+        keep_as_stored(model)
+    return model.eval()
+
+
+def outline_encoder(config: Any) -> Any:
+    """What :func:`load_encoder` gives, from a configuration, with weights that nothing was loaded into.
+
+    Made inside ``torch.device("meta")`` it takes no memory.
+    """
+    from transformers import AutoModel
+
+    return _without_pooler(AutoModel.from_config(config, dtype="float32")).eval()
+
+
+def _without_pooler(model: Any) -> Any:
     # Masked-language-model leftovers that no classifier reads; they would be exported and never used.
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
-    return model.eval()
+    return model
+
+
+def load_output_embeddings(source: BaseSource, base: Any) -> nn.Linear:
+    """The layer of a language model that turns its last hidden state into likelihoods of tokens.
+
+    Args:
+        source: Where it is.
+        base: The same model without that layer; where it shares the weights of its input, nothing is loaded.
+
+    Raises:
+        DsLoraError: It cannot be found or loaded.
+    """
+    from transformers import AutoModelForCausalLM
+
+    if base.config.tie_word_embeddings:
+        weight = base.get_input_embeddings().weight
+        output = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+        output.weight = weight
+        return output
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source.location, dtype="float32", **_how(source))
+    except _NOT_LOADED as error:
+        raise _not_loadable(source, error) from error
+    return model.get_output_embeddings()  # type: ignore[no-any-return]
 
 
 def load_tokenizer(source: BaseSource) -> Any:

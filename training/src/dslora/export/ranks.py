@@ -3,6 +3,7 @@
 - A rank component whose row of A or column of B is exactly zero adds nothing, whatever the input, so it goes.
 - A module that has no component left loses its branch and with it its gate, which no longer scales anything.
 - What is the same change for every text (LoRA, DoRA, AdaLoRA) is merged into the base weights.
+- Weights of 4 bits become the float32 weights that they stand for.
 - A gate's standardisation ``(x - mean) / std`` is an affine map and goes into the gate's first layer.
 """
 
@@ -66,6 +67,7 @@ def prune(classifier: Classifier) -> Pruned:
     _check_finite(classifier)
     columns = classifier.gate_columns()
     slim = copy.deepcopy(classifier).cpu().eval().requires_grad_(False)
+    slim.encoder = slim.method.exportable(slim.encoder)
     ranks: list[ModuleRank] = []
     zeros = elements = 0
     for path, layer in [(p, m) for p, m in slim.encoder.named_modules() if isinstance(m, LoraLayer)]:

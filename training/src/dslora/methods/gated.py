@@ -1,15 +1,16 @@
 """LoRA with gates, with and without L1: the product's own methods."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Any, ClassVar, Literal
 
 from peft import PeftConfig
+from torch import nn
 
 from dslora.errors import DsLoraError
 from dslora.methods.low_rank import LowRankSettings
-from dslora.methods.method import MergeError
-from dslora.methods.peft_method import PeftMethod
-from dslora.tuner import DsLoraConfig
+from dslora.methods.method import MergeError, MethodSettings
+from dslora.methods.peft_method import ADAPTER, PeftMethod
+from dslora.tuner import DsLoraConfig, GatedLinear
 from dslora.tuner.layer import MERGE_REFUSED
 
 
@@ -49,7 +50,8 @@ class LoraGate(PeftMethod):
     name = "lora-gate"
     summary = "LoRA with gates, without L1"
     gated = True
-    settings = GatedSettings
+    settings: ClassVar[type[MethodSettings]] = GatedSettings
+    magnitude: ClassVar[bool] = False
 
     def configure(self, settings: Any, targets: tuple[str, ...]) -> PeftConfig:
         return DsLoraConfig(
@@ -65,9 +67,10 @@ class LoraGate(PeftMethod):
             gate_standardize=settings.gate_standardize,
             gate_dropout=settings.gate_dropout,
             gate_shared=settings.gate_shared,
+            magnitude=self.magnitude,
         )
 
-    def merged(self, encoder: Any) -> NoReturn:
+    def merged(self, encoder: Any) -> nn.Module:
         raise MergeError(MERGE_REFUSED)
 
 
@@ -77,3 +80,17 @@ class DsLora(LoraGate):
     name = "ds-lora"
     summary = "gated and sparse LoRA (the product's own)"
     sparse = True
+
+
+class DsDora(DsLora):
+    """``h = m / |W0 + s B A| (W0 x + g(x) s B A x)``: DS-LoRA over DoRA, ours. See docs/method.md."""
+
+    name = "ds-dora"
+    summary = "DS-LoRA over DoRA: gates and L1, with a magnitude for each output"
+    magnitude = True
+
+    def exportable(self, encoder: Any) -> nn.Module:
+        for layer in encoder.modules():
+            if isinstance(layer, GatedLinear) and ADAPTER in layer.lora_magnitude:
+                layer.fold_magnitude_(ADAPTER)
+        return encoder  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from dslora.architectures import output_projections
 from dslora.errors import DsLoraError
-from dslora.methods.method import MergeError, MethodSettings
+from dslora.methods.method import MergeError, MethodSettings, target_layers
 from dslora.methods.trained_weights import TrainedWeightsMethod
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}
@@ -83,15 +83,9 @@ class Houlsby(TrainedWeightsMethod):
 
     def attach(self, base: Any, settings: Any, targets: tuple[str, ...], base_id: str) -> nn.Module:
         base.requires_grad_(False)
-        places = [
-            name
-            for name, module in base.named_modules()
-            if isinstance(module, nn.Linear)
-            and any(name == target or name.endswith("." + target) for target in targets)
-        ]
         with torch.device(base.device):
-            for name in places:
-                base.set_submodule(name, Bottleneck(base.get_submodule(name), settings))
+            for path, layer in target_layers(base, targets).items():
+                base.set_submodule(path, Bottleneck(layer, settings))
         return base  # type: ignore[no-any-return]
 
     @contextmanager

@@ -36,7 +36,7 @@ class Lora(PeftMethod):
 
     name = "lora"
     summary = "plain LoRA, merged at export"
-    settings = LowRankSettings
+    settings: ClassVar[type[MethodSettings]] = LowRankSettings
     dora: ClassVar[bool] = False
 
     def configure(self, settings: Any, targets: tuple[str, ...]) -> PeftConfig:

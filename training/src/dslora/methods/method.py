@@ -8,8 +8,12 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from dslora.bases import BaseSource, load_encoder
 from dslora.errors import DsLoraError
 from dslora.methods.phase import Phase
+
+# Token ids before and after a text.
+Frame = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Method(ABC):
         gated: Whether answers have gate values.
         sparse: Whether L1 on A and B applies.
         adds_weights: Whether what it trains stands beside the base's own weights, which then stay as they are.
+        trains: Whether there is anything to train.
         settings: Its configuration class.
     """
 
@@ -40,6 +45,7 @@ class Method(ABC):
     gated: ClassVar[bool] = False
     sparse: ClassVar[bool] = False
     adds_weights: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
     settings: ClassVar[type[MethodSettings]] = MethodSettings
 
     def default_targets(self, model_type: str) -> tuple[str, ...]:
@@ -49,6 +55,37 @@ class Method(ABC):
             DsLoraError: The family is not in the table of architectures.
         """
         return ()
+
+    def check_machine(self) -> None:  # noqa: B027, most run anywhere
+        """Refuses a machine that the method cannot run on, before anything is loaded.
+
+        Raises:
+            DsLoraError: With what is missing.
+        """
+
+    def load_base(self, source: BaseSource, settings: Any, dtype: str = "float32") -> Any:
+        """The base model in evaluation mode, with the weights that the method works on.
+
+        Raises:
+            DsLoraError: It cannot be found, or not be loaded here.
+        """
+        return load_encoder(source, dtype=dtype)
+
+    def prepared(self, base: Any, settings: Any) -> Any:
+        """What :meth:`load_base` would give for a base that is in memory already, in float32. May change it."""
+        return base
+
+    def head(
+        self, base: Any, source: BaseSource, settings: Any, labels: tuple[str, ...], positive_labels: tuple[str, ...]
+    ) -> nn.Linear | None:
+        """The linear layer from the last hidden state to the labels, where the method brings one; else it is learnt."""
+        return None
+
+    def frame(
+        self, tokenizer: Any, settings: Any, labels: tuple[str, ...], positive_labels: tuple[str, ...]
+    ) -> Frame | None:
+        """What stands around every text, where that is not what the tokenizer puts there."""
+        return None
 
     @abstractmethod
     def attach(self, base: Any, settings: Any, targets: tuple[str, ...], base_id: str) -> nn.Module:
@@ -95,6 +132,14 @@ class Method(ABC):
         """What has to happen between optimizer steps, if anything."""
         return None
 
+    def exportable(self, encoder: Any) -> nn.Module:
+        """The same function made of plain float32 layers and adapters beside them. May change ``encoder``."""
+        return encoder  # type: ignore[no-any-return]
+
+    def remarks(self, encoder: Any, settings: Any) -> tuple[str, ...]:
+        """What who trains with it should be told of this model, a sentence each."""
+        return ()
+
     @abstractmethod
     def merged(self, encoder: Any) -> nn.Module:
         """A base model with nothing attached that computes the same. May change ``encoder``.
@@ -102,6 +147,15 @@ class Method(ABC):
         Raises:
             DsLoraError: What was learnt depends on the input, or is no change of weights.
         """
+
+
+def target_layers(base: nn.Module, targets: tuple[str, ...]) -> dict[str, nn.Linear]:
+    """The linear layers whose names end in one of ``targets``, by path, in the model's order."""
+    return {
+        path: module
+        for path, module in base.named_modules()
+        if isinstance(module, nn.Linear) and any(path == target or path.endswith("." + target) for target in targets)
+    }
 
 
 class MergeError(DsLoraError):

@@ -9,7 +9,8 @@ from peft import PeftConfig, PeftModel, get_peft_model
 from torch import nn
 
 from dslora.architectures import architecture
-from dslora.methods.method import Method
+from dslora.errors import DsLoraError
+from dslora.methods.method import Method, target_layers
 
 ADAPTER = "default"
 
@@ -21,11 +22,16 @@ class PeftMethod(Method):
     def configure(self, settings: Any, targets: tuple[str, ...]) -> PeftConfig:
         """PEFT's configuration."""
 
+    def configuration(self, base: Any, settings: Any, targets: tuple[str, ...]) -> PeftConfig:
+        """The same where it depends on the base's shapes."""
+        return self.configure(settings, targets)
+
     def default_targets(self, model_type: str) -> tuple[str, ...]:
         return architecture(model_type).targets
 
     def attach(self, base: Any, settings: Any, targets: tuple[str, ...], base_id: str) -> nn.Module:
-        encoder = get_peft_model(base, self.configure(settings, targets))
+        _check_ranks(base, settings, targets)
+        encoder = get_peft_model(base, self.configuration(base, settings, targets))
         # What is saved and published must name the base, not a folder of this machine.
         encoder.peft_config[ADAPTER].base_model_name_or_path = base_id
         return encoder  # type: ignore[no-any-return]
@@ -50,3 +56,19 @@ class PeftMethod(Method):
 
     def merged(self, encoder: Any) -> nn.Module:
         return encoder.merge_and_unload()  # type: ignore[no-any-return]
+
+
+def _check_ranks(base: Any, settings: Any, targets: tuple[str, ...]) -> None:
+    """A rank above the smaller side of a layer costs more parameters than the layer has, and adds nothing.
+
+    Raises:
+        DsLoraError: Such a rank was asked for.
+    """
+    rank = max(getattr(settings, name, 0) for name in ("rank", "initial_rank"))
+    for path, layer in target_layers(base, targets).items():
+        largest = min(layer.in_features, layer.out_features)
+        if rank > largest:
+            raise DsLoraError(
+                f"Rank {rank} is larger than layer {path} ({layer.in_features} to {layer.out_features}), whose rank is "
+                f"at most {largest}. Lower --rank{' and --initial-rank' if hasattr(settings, 'initial_rank') else ''}."
+            )

@@ -37,6 +37,7 @@ class DsLoraConfig(LoraConfig):
             exporter folds it into W1. Without it the part of x that all texts share drowns what differs.
         gate_dropout: Dropout on the gate's input and on its hidden layer.
         gate_shared: Modules of one name share one gate over all layers. Statistics stay each module's own.
+        magnitude: Learn a magnitude for each output beside the direction, as DoRA does (see ``GatedLinear``).
 
     Raises:
         DsLoraError: An option is out of range, or one of LoRA's that a gate cannot be combined with.
@@ -53,6 +54,7 @@ class DsLoraConfig(LoraConfig):
     gate_standardize: bool = field(default=False, metadata={"help": "Standardise the gate's input."})
     gate_dropout: float = field(default=0.0, metadata={"help": "Dropout on the gate's input and hidden layer."})
     gate_shared: bool = field(default=False, metadata={"help": "One gate for the modules of one name in all layers."})
+    magnitude: bool = field(default=False, metadata={"help": "Learn a magnitude for each output, as DoRA does."})
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -15,6 +15,14 @@ MERGE_REFUSED = (
 )
 
 
+class Magnitude(nn.Module):
+    """A learnt number for each output of a layer, ``[d_out]``."""
+
+    def __init__(self, start: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(start)
+
+
 class GatedLinear(LoraLinear):
     """``h = W0 x + s * g(x) * (alpha / r) * B A dropout(x)``, for each active adapter.
 
@@ -22,15 +30,23 @@ class GatedLinear(LoraLinear):
     ``[batch, sequence]`` with token pooling), h ``[batch, sequence, d_out]``.
 
     Source: Dynamic Sparse LoRA, Symmetry 2025, 17(7), 1076.
+
+    With a magnitude m ``[d_out]`` for each output (DoRA, Liu et al. 2024, equation 5), and no bias of the base inside:
+
+        h = m / |W0 + (alpha / r) B A| * (W0 x + s * g(x) * (alpha / r) * B A dropout(x))
+
+    The norm of each output's row is of the ungated change and gets no gradient (DoRA, section 4.3), so that it
+    depends on no input: with ``s * g(x) = 1`` this is DoRA.
     """
 
-    adapter_layer_names = (*LoraLinear.adapter_layer_names, "lora_gate")
+    adapter_layer_names = (*LoraLinear.adapter_layer_names, "lora_gate", "lora_magnitude")
     other_param_names = (*LoraLinear.other_param_names, "gate_scale", "gate_pooling")
 
     def update_layer(self, adapter_name: str, r: int, lora_alpha: int, config: Any, **kwargs: Any) -> None:
         if not hasattr(self, "lora_gate"):
             # Linear.__init__ calls this method, so nothing of ours exists before the first call.
             self.lora_gate = nn.ModuleDict()
+            self.lora_magnitude = nn.ModuleDict()
             self.gate_scale: dict[str, float] = {}
             self.gate_pooling: dict[str, str] = {}
         self.module_path: str = kwargs.get("target_name", "")
@@ -49,6 +65,29 @@ class GatedLinear(LoraLinear):
         self.gate_scale[adapter_name] = config.gate_scale
         self.gate_pooling[adapter_name] = config.gate_pooling
         super().update_layer(adapter_name, r, lora_alpha, config, **kwargs)
+        if config.magnitude:
+            self.lora_magnitude[adapter_name] = Magnitude(self.row_norms(adapter_name))
+            self.set_adapter(self.active_adapters)
+
+    @torch.no_grad()
+    def row_norms(self, adapter_name: str) -> Tensor:
+        """``|W0 + (alpha / r) B A|`` of each output's row, ``[d_out]``, in float32."""
+        weight: Tensor = self.get_base_layer().weight.float()
+        a, b = (matrices[adapter_name].get_parameter("weight").float() for matrices in (self.lora_A, self.lora_B))
+        norms: Tensor = torch.linalg.vector_norm(weight + self.scaling[adapter_name] * (b @ a), dim=1)
+        return norms
+
+    def magnitude_ratio(self, adapter_name: str) -> Tensor:
+        """The magnitude over the norm, ``[d_out]``."""
+        return self.lora_magnitude[adapter_name].get_parameter("weight") / self.row_norms(adapter_name)
+
+    @torch.no_grad()
+    def fold_magnitude_(self, adapter_name: str) -> None:
+        """Multiplies W0 and B by the magnitude over the norm and forgets both: the same function without them."""
+        factor = self.magnitude_ratio(adapter_name).unsqueeze(1)
+        for layer in (self.get_base_layer(), self.lora_B[adapter_name]):
+            layer.weight.mul_(factor.to(layer.weight.dtype))
+        del self.lora_magnitude[adapter_name]
 
     def gate(self, adapter_name: str, x: Tensor) -> Tensor:
         """Gate values before ``gate_scale``: ``[batch]``, or ``[batch, sequence]`` with token pooling."""
@@ -91,7 +130,13 @@ class GatedLinear(LoraLinear):
             low_rank = lora_a(self.lora_dropout[name](self._cast_input_dtype(x, lora_a.weight.dtype)))
             # The gate scales the r-wide activations, not the d_out-wide ones: the same product, fewer of them.
             factor = (values * (self.gate_scale[name] * self.scaling[name])).to(low_rank.dtype)
-            result = result + lora_b(low_rank * factor)
+            change = lora_b(low_rank * factor)
+            if name in self.lora_magnitude:
+                ratio = self.magnitude_ratio(name).to(result.dtype)
+                bias = self.get_base_layer().bias
+                # The bias stands outside of what is scaled.
+                change = ratio * change + (ratio - 1) * (result if bias is None else result - bias)
+            result = result + change
         return result.to(dtype)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> NoReturn:
