@@ -82,10 +82,23 @@ def is_uncased(tokenizer: Any) -> bool:
     return bool(tokenizer.tokenize("A") == tokenizer.tokenize("a"))
 
 
-def text_encoder(tokenizer: Any, steps: Sequence[str], max_tokens: int, overlap: int) -> TextEncoder:
+def text_encoder(
+    tokenizer: Any,
+    steps: Sequence[str],
+    max_tokens: int,
+    overlap: int,
+    frame: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
+) -> TextEncoder:
     """Builds a :class:`TextEncoder` from a transformers fast tokenizer.
 
     Fixed padding and truncation that a ``tokenizer.json`` may carry (all-MiniLM's does) are reset.
+
+    Args:
+        tokenizer: Of transformers.
+        steps: Normalisation steps, in order.
+        max_tokens: Longest window.
+        overlap: Ids that neighbouring windows share.
+        frame: Ids before and after the text of every window: a prompt. None puts the tokenizer's special tokens there.
 
     Raises:
         DsLoraError: ``max_tokens`` leaves no room, or the tokenizer's special tokens are not a plain frame.
@@ -103,8 +116,7 @@ def text_encoder(tokenizer: Any, steps: Sequence[str], max_tokens: int, overlap:
     encoder = TextEncoder(
         backend,
         tuple(steps),
-        tuple(framed[:at]),
-        tuple(framed[at + len(probe) :]),
+        *(frame or (tuple(framed[:at]), tuple(framed[at + len(probe) :]))),
         int(tokenizer.pad_token_id),
         max_tokens,
         overlap,

@@ -5,10 +5,12 @@ import dataclasses
 import inspect
 import re
 import typing
+from collections.abc import Container
 from typing import Any, TypeVar
 
 from dslora.errors import DsLoraError
 from dslora.methods import SETTINGS
+from dslora.ngrams import NgramSettings
 from dslora.sparsity import L1Settings
 from dslora.train.settings import TrainSettings
 
@@ -17,7 +19,8 @@ Settings = TypeVar("Settings")
 # Class, heading, and what goes before its option names. A name that several classes have is one option.
 _GROUPS: tuple[tuple[type, str, str], ...] = (
     *((settings, "adapters and what they train", "") for settings in SETTINGS),
-    (L1Settings, "sparsity (methods ds-lora and lora-l1)", "l1-"),
+    (NgramSettings, "n-grams", ""),
+    (L1Settings, "sparsity (methods ds-lora, ds-dora, ds-qlora and lora-l1)", "l1-"),
     (TrainSettings, "training", ""),
 )
 
@@ -77,8 +80,32 @@ def refuse_foreign_options(arguments: argparse.Namespace, settings: type, method
         DsLoraError: Such an option was given.
     """
     own = {field.name for field in dataclasses.fields(settings)}
-    foreign = {field.name for other in SETTINGS for field in dataclasses.fields(other)} - own
-    given = sorted(f"--{name.replace('_', '-')}" for name in foreign if getattr(arguments, name) is not None)
+    foreign = {field.name for other in (*SETTINGS, NgramSettings) for field in dataclasses.fields(other)} - own
+    _refuse(arguments, foreign, method)
+
+
+def refuse_training_options(
+    arguments: argparse.Namespace, method: str, *, used: Container[str] | None, sparse: bool
+) -> None:
+    """Settings of training and of L1 that the method has no use for.
+
+    Args:
+        arguments: As parsed.
+        method: Its name.
+        used: Fields of ``TrainSettings`` that it uses; None: all of them.
+        sparse: Whether L1 applies.
+
+    Raises:
+        DsLoraError: Such an option was given.
+    """
+    unused = {f.name for f in dataclasses.fields(TrainSettings) if used is not None and f.name not in used}
+    if not sparse:
+        unused |= {_destination("l1-", field.name) for field in dataclasses.fields(L1Settings)}
+    _refuse(arguments, unused, method)
+
+
+def _refuse(arguments: argparse.Namespace, names: set[str], method: str) -> None:
+    given = sorted(f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name) is not None)
     if given:
         raise DsLoraError(f"Method {method} does not use {', '.join(given)}. Leave these out or choose another method.")
 
@@ -88,7 +115,7 @@ def _destination(prefix: str, name: str) -> str:
 
 
 def _shown(default: Any) -> str:
-    return "by architecture" if default == () else str(default)
+    return "chosen for the model" if default in ((), "") else str(default)
 
 
 def _kind(hint: Any) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def add_reading(group: argparse._ActionsContainer) -> None:
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
+    from dslora import ngrams
     from dslora.methods import METHODS
 
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
@@ -51,7 +52,8 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     group = parser.add_argument_group("model")
     add_reading(group)
-    summary = "; ".join(f"{method.name}: {method.summary}" for method in METHODS.values())
+    methods = {name: method.summary for name, method in METHODS.items()} | {ngrams.NAME: ngrams.SUMMARY}
+    summary = "; ".join(f"{name}: {words}" for name, words in methods.items())
     group.add_argument("--method", default="ds-lora", help=f"{summary} (default: ds-lora)")
     group.add_argument("--window-overlap", type=int, default=32, help="tokens that windows share (default: 32)")
     add_settings(parser)

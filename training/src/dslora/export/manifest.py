@@ -19,6 +19,7 @@ from dslora.errors import DsLoraError
 from dslora.export.details import BundleDetails
 from dslora.export.parity import LIMITS, Parity
 from dslora.export.ranks import Pruned
+from dslora.four_bit import element_count
 from dslora.methods import GatedSettings, LowRankSettings, find_method
 from dslora.methods.houlsby import Bottleneck
 
@@ -194,7 +195,7 @@ def _base(classifier: Classifier, details: BundleDetails) -> dict[str, Any]:
     method = classifier.method
     model = method.base_of(classifier.encoder)
     added = method.trained_names(classifier.encoder) if method.adds_weights else set()
-    parameters = sum(p.numel() for name, p in classifier.encoder.named_parameters() if name not in added)
+    parameters = sum(element_count(p) for name, p in classifier.encoder.named_parameters() if name not in added)
     return {
         "id": source.id,
         "architecture": type(model).__name__,
