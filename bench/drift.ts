@@ -1,7 +1,7 @@
 /**
  * How far real texts are from those that the shipped models were developed on, as the service would say it.
  *
- *     DSLORA_DATA_DIR=DATA node bench/drift.ts [--texts 2000] [--json]
+ *     DSLORA_DATA_DIR=DATA node bench/drift.ts [--texts 2000] [--model olid-minilm] [--json]
  *
  * Each set goes through the engine and then through the service's own drift window (src/observability/drift), with bins
  * from the bundle. Prints a table in Markdown, or with `--json` what it is made of. The development splits are the
@@ -17,7 +17,11 @@ import { germEvalTexts, hateXplainTexts, jigsawTexts, olidDevelopment } from './
 import { olidTestTexts } from './olid.ts';
 
 const { values: options } = parseArgs({
-  options: { texts: { type: 'string', default: '2000' }, json: { type: 'boolean', default: false } },
+  options: {
+    texts: { type: 'string', default: '2000' },
+    model: { type: 'string' },
+    json: { type: 'boolean', default: false },
+  },
 });
 const dataDir = process.env.DSLORA_DATA_DIR;
 if (dataDir === undefined)
@@ -72,6 +76,7 @@ async function measure(model: ServedModel, texts: readonly string[]) {
 
 const rows = [];
 for (const { model: name, set, texts } of SETS) {
+  if (options.model !== undefined && options.model !== name) continue;
   const model = engine.find(name);
   if (model === undefined) throw new Error(`models/ holds no ${name}`);
   rows.push({ model: name, set, ...(await measure(model, evenly(texts, most))) });

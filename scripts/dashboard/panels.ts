@@ -180,9 +180,9 @@ export const ROWS: readonly Row[] = [
       {
         title: 'Drift of gates by layer',
         description:
-          'The same for the gates, averaged over the modules of a layer: the first sign of texts unlike those of development.',
+          'The same for the gates, averaged over the modules of a layer: the first sign of texts unlike those of development. They move more than scores: alerts begin where the mean over layers is 0.5.',
         unit: 'short',
-        thresholds: [0.1, 0.25],
+        thresholds: [0.25, 0.5],
         queries: {
           '{{model}}@{{version}} layer {{layer}}': `max by (model, version, layer) (dslora_drift_gate_psi{${MODEL}})`,
         },

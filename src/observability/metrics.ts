@@ -25,9 +25,20 @@ export interface Metrics {
   rateLimited(limit: string): void;
   /** Keys (`api_keys`) or a certificate (`tls`) were read again, and `taken` or `refused`. */
   credentials(what: string, outcome: string): void;
+  /** Spans of traces were exported, or lost. */
+  spans(outcome: 'sent' | 'failed', count: number): void;
   /** From now on says which models this engine serves. */
   watch(engine: Engine): void;
   expose(): Promise<string>;
+  /** What there is, for documentation and tests. */
+  registered(): readonly RegisteredMetric[];
+}
+
+export interface RegisteredMetric {
+  readonly name: string;
+  readonly type: 'counter' | 'gauge' | 'histogram' | 'summary';
+  readonly help: string;
+  readonly labels: readonly string[];
 }
 
 /** Seconds. A short text takes milliseconds, a full queue seconds. */
@@ -143,6 +154,12 @@ export function createMetrics({
     name: 'dslora_credential_reloads_total',
     help: 'Keys (api_keys) or certificates (tls) that were read again, and taken or refused.',
     labelNames: ['what', 'outcome'],
+    registers,
+  });
+  const spans = new Counter({
+    name: 'dslora_trace_spans_total',
+    help: 'Spans of traces that were sent to OTEL_EXPORTER_OTLP_ENDPOINT, or could not be.',
+    labelNames: ['outcome'],
     registers,
   });
   const late = new Counter({
@@ -267,11 +284,16 @@ export function createMetrics({
     },
     rateLimited: (limit) => rateLimited.inc({ limit }),
     credentials: (what, outcome) => credentialReloads.inc({ what, outcome }),
+    spans: (outcome, count) => spans.inc({ outcome }, count),
     watch(engine) {
       registry.registerMetric(modelInfo(engine));
       registry.registerMetric(repositoryBundles(engine));
       if (drift !== undefined) for (const metric of driftMetrics(drift, engine)) registry.registerMetric(metric);
     },
     expose: () => registry.metrics(),
+    registered: () =>
+      (registry.getMetricsAsArray() as unknown as (Omit<RegisteredMetric, 'labels'> & { labelNames: string[] })[]).map(
+        ({ name, type, help, labelNames }) => ({ name, type, help, labels: labelNames }),
+      ),
   };
 }
