@@ -12,7 +12,6 @@ from dslora.errors import DsLoraError
 from dslora.sparsity import (
     L1Schedule,
     L1Settings,
-    l1_norm,
     low_rank_parameters,
     measure_sparsity,
     soft_threshold_,
@@ -29,10 +28,6 @@ def test_soft_threshold_is_the_closed_form() -> None:
         torch.testing.assert_close(parameter.flatten(), torch.tensor(expected))
     # 1.5 lies between t and 2t: it must survive.
     assert parameters[0][7] == 0.5
-
-
-def test_l1_norm_sums_absolute_values() -> None:
-    assert l1_norm([torch.tensor([[1.0, -2.0]]), torch.tensor([0.5])]).item() == 3.5
 
 
 def _train_toward(noise: float, strength: float, steps: int = 400) -> float:
@@ -73,16 +68,20 @@ def test_schedule_waits_shrinks_and_then_keeps_its_zeros() -> None:
     assert history[9] == pytest.approx([1.001 - 3 * 0.05, 0.0], abs=1e-6)
 
 
-def test_loss_term_is_the_papers() -> None:
-    weight = nn.Parameter(torch.tensor([2.0, -3.0]))
-    schedule = L1Schedule(L1Settings(kind="loss", strength=0.1, warmup=0.5, debias=0), [weight], 10)
-    assert schedule.loss_term(4) is None
-    term = schedule.loss_term(5)
-    assert term is not None
-    term.backward()
-    assert term.item() == pytest.approx(0.5)
-    assert weight.grad is not None
-    assert torch.equal(weight.grad, torch.tensor([0.1, -0.1]))
+def test_the_penalty_in_the_loss_has_the_papers_gradient() -> None:
+    weights = [nn.Parameter(torch.tensor([2.0, -3.0, 0.0])), nn.Parameter(torch.tensor([[-1.0]]))]
+    schedule = L1Schedule(L1Settings(kind="loss", strength=0.1, warmup=0.5, debias=0), weights, 10)
+    reference = [weight.detach().clone().requires_grad_() for weight in weights]
+    torch.stack([0.1 * weight.abs().sum() for weight in reference]).sum().backward()
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    schedule.add_gradients(4)
+    assert all(bool((weight.grad == 1).all()) for weight in weights if weight.grad is not None)
+    schedule.add_gradients(5)
+    for weight, expected in zip(weights, reference, strict=True):
+        assert weight.grad is not None
+        assert expected.grad is not None
+        torch.testing.assert_close(weight.grad, expected.grad + 1)
 
 
 @pytest.mark.parametrize(

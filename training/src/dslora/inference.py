@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from dslora.classifier import Classifier
 from dslora.encoding import TextEncoder
@@ -53,22 +54,42 @@ def predict_windows(
     """Logits ``[n, labels]`` and gates ``[n, modules]`` of windows, batched by length."""
     classifier.eval()
     device = next(classifier.head.parameters()).device
+    parts = [
+        (batch, *predict_batch(classifier, encoder, [windows[i] for i in batch], device))
+        for batch in length_batches(windows)
+    ]
+    return rows_of(parts, len(windows))
+
+
+def length_batches(windows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Indices of windows of similar length, at most ``_BATCH_TOKENS`` padded tokens together."""
     order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
-    logits: dict[int, Floats] = {}
-    gates: dict[int, Floats] = {}
-    start = 0
-    while start < len(order):
-        end = start + 1
-        while end < len(order) and (end + 1 - start) * len(windows[order[end]]) <= _BATCH_TOKENS:
-            end += 1
-        picked = order[start:end]
-        ids, mask = encoder.pad([windows[i] for i in picked])
-        out, gate = classifier(torch.tensor(ids, device=device), torch.tensor(mask, device=device))
-        for row, index in enumerate(picked):
-            logits[index] = out[row].cpu().numpy()
-            gates[index] = gate[row].cpu().numpy()
-        start = end
-    return np.stack([logits[i] for i in range(len(windows))]), np.stack([gates[i] for i in range(len(windows))])
+    batches: list[list[int]] = []
+    for index in order:
+        if batches and (len(batches[-1]) + 1) * len(windows[index]) <= _BATCH_TOKENS:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def predict_batch(
+    model: nn.Module, encoder: TextEncoder, windows: Sequence[Sequence[int]], device: torch.device
+) -> tuple[Floats, Floats]:
+    """Logits and gates of windows that are computed at once."""
+    ids, mask = encoder.pad(windows)
+    logits, gates = model(torch.tensor(ids, device=device), torch.tensor(mask, device=device))
+    return logits.cpu().numpy(), gates.cpu().numpy()
+
+
+def rows_of(parts: Sequence[tuple[Sequence[int], Floats, Floats]], count: int) -> tuple[Floats, Floats]:
+    """Results of batches, put in the order of the rows that they are of."""
+    _, logits, gates = parts[0]
+    all_logits = np.empty((count, logits.shape[1]), dtype=np.float32)
+    all_gates = np.empty((count, gates.shape[1]), dtype=np.float32)
+    for rows, logits, gates in parts:
+        all_logits[rows], all_gates[rows] = logits, gates
+    return all_logits, all_gates
 
 
 def combine_windows(

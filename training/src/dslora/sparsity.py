@@ -30,7 +30,7 @@ which the surviving elements are trained without it (debiasing: L1 also shrinks 
 stay zeros.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ from torch import Tensor, nn
 
 from dslora.architectures import canonical_module
 from dslora.errors import DsLoraError
+from dslora.sharding import local
 
 L1Kind = Literal["loss", "proximal"]
 
@@ -79,9 +80,10 @@ def low_rank_parameters(model: nn.Module) -> list[Tensor]:
     return [p for name, p in model.named_parameters() if (".lora_A." in name or ".lora_B." in name)]
 
 
-def l1_norm(parameters: Iterable[Tensor]) -> Tensor:
-    """``sum |p|_1``, a scalar."""
-    return torch.stack([p.abs().sum() for p in parameters]).sum()
+@torch.no_grad()
+def add_l1_gradient_(parameters: list[Tensor], gradients: list[Tensor], strength: float) -> None:
+    """In place: adds ``strength * sign(p)``, the gradient of ``strength * sum |p|_1``, to each gradient."""
+    torch._foreach_add_(gradients, torch._foreach_sign(parameters), alpha=strength)
 
 
 @torch.no_grad()
@@ -99,22 +101,25 @@ class L1Schedule:
     at its start stays one. A resumed run therefore goes on as the uninterrupted one.
     """
 
-    def __init__(self, settings: L1Settings, parameters: list[Tensor], total_steps: int) -> None:
+    def __init__(self, settings: L1Settings, parameters: Sequence[Tensor], total_steps: int) -> None:
         self.settings = settings
-        self.parameters = parameters
+        # Under FSDP each process penalises its own part; every element belongs to one.
+        self._whole = parameters
+        self.parameters = [local(parameter) for parameter in parameters]
         self.start = round(settings.warmup * total_steps)
         self.stop = total_steps - (round(settings.debias * total_steps) if settings.kind == "proximal" else 0)
-        self._zeros: list[Tensor] | None = None
+        self._kept: list[Tensor] | None = None
 
     def settled(self, step: int) -> bool:
         """Whether a model after ``step`` steps is the sparse one: nothing is being shrunk any more."""
         return self.settings.kind != "proximal" or self.settings.strength == 0 or step >= self.stop
 
-    def loss_term(self, step: int) -> Tensor | None:
-        """The paper's penalty at optimizer step ``step`` (from 0), or None when there is none."""
+    def add_gradients(self, step: int) -> None:
+        """Adds the gradient of the paper's penalty at optimizer step ``step`` (from 0), where that is in force."""
         if self.settings.kind != "loss" or self.settings.strength == 0 or step < self.start:
-            return None
-        return self.settings.strength * l1_norm(self.parameters)
+            return
+        gradients = [(p, p.grad) for p in self._whole if p.grad is not None]
+        add_l1_gradient_([local(p) for p, _ in gradients], [local(g) for _, g in gradients], self.settings.strength)
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -130,21 +135,16 @@ class L1Schedule:
         if step < self.stop:
             soft_threshold_(self.parameters, learning_rate * self.settings.strength)
             return
-        if self._zeros is None:
+        if self._kept is None:
             raise RuntimeError("before_step was not called")
-        for parameter, zeros in zip(self.parameters, self._zeros, strict=True):
-            parameter.masked_fill_(zeros, 0.0)
+        torch._foreach_mul_(self.parameters, self._kept)
 
     @torch.no_grad()
     def before_step(self, step: int) -> None:
         """To be called before optimizer step ``step``: remembers which elements are zero while debiasing."""
-        if (
-            self.settings.kind == "proximal"
-            and self.settings.strength > 0
-            and step >= self.stop
-            and self._zeros is None
-        ):
-            self._zeros = [parameter == 0 for parameter in self.parameters]
+        if self.settings.kind == "proximal" and self.settings.strength > 0 and step >= self.stop and self._kept is None:
+            # Numbers and not booleans: a product in place is one operation for all of them.
+            self._kept = [(parameter != 0).to(parameter.dtype) for parameter in self.parameters]
 
 
 @dataclass(frozen=True)
@@ -158,10 +158,15 @@ class ModuleSparsity:
     zeros: float
 
 
-@torch.no_grad()
 def measure_sparsity(model: nn.Module) -> tuple[float, list[ModuleSparsity]]:
     """Share of exact zeros in all A and B, and each module's own share and surviving rank."""
-    weights = {name: p for name, p in model.named_parameters() if ".lora_A." in name or ".lora_B." in name}
+    return sparsity_of(dict(model.named_parameters()))
+
+
+@torch.no_grad()
+def sparsity_of(state: Mapping[str, Tensor]) -> tuple[float, list[ModuleSparsity]]:
+    """The same of weights by name."""
+    weights = {name: p for name, p in state.items() if ".lora_A." in name or ".lora_B." in name}
     modules = []
     zeros = total = 0
     for name, a in weights.items():

@@ -93,7 +93,10 @@ class AdaLoraBudget:
     def before_step(self, step: int) -> None:
         pass
 
-    def loss_term(self, step: int) -> Tensor:
+    def add_gradients(self, step: int) -> None:
+        self._orthogonality_loss().backward()
+
+    def _orthogonality_loss(self) -> Tensor:
         """``weight * mean |P^T P - I|_F`` over both factors of every module (equation 4)."""
         factors = [(n, p) for n, p in self._tuner.model.named_parameters() if ".lora_A." in n or ".lora_B." in n]
         norms = []

@@ -2,8 +2,6 @@
 
 from typing import Any, Protocol
 
-from torch import Tensor
-
 
 class Phase(Protocol):
     """Steps count from 0. A resumed run calls on from the step it stopped at."""
@@ -11,8 +9,8 @@ class Phase(Protocol):
     def before_step(self, step: int) -> None:
         """Before the gradients of optimizer step ``step`` are computed."""
 
-    def loss_term(self, step: int) -> Tensor | None:
-        """A scalar that the loss of this step gets besides cross-entropy, or None."""
+    def add_gradients(self, step: int) -> None:
+        """Adds to the gradients of cross-entropy what the loss of this step has besides it."""
 
     def after_step(self, step: int, learning_rate: float) -> None:
         """After the optimizer's step, with the learning rate that it used and while gradients are still there."""

@@ -24,6 +24,7 @@ class Progress:
         loss_sum, loss_count: Running mean of the loss since the last evaluation.
         best: Best development macro-F1 so far; None before the first that counts.
         best_epoch: Epoch of the best, from 1.
+        best_zeros: Share of exact zeros in its A and B.
         stale: Evaluations since the best.
         seconds: Time spent training.
         finished: Nothing is left to do.
@@ -36,35 +37,46 @@ class Progress:
     loss_count: int = 0
     best: float | None = None
     best_epoch: int = 0
+    best_zeros: float = 0.0
     stale: int = 0
     seconds: float = 0.0
     finished: bool = False
 
 
+def random_state(device: torch.device) -> dict[str, Any]:
+    """This process's random generators. Of GPUs only its own: asking another one would take memory there."""
+    version, internal, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "python": [version, list(internal), gauss],
+    }
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Sets what :func:`random_state` returned."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+
+
 def save_checkpoint(folder: Path, key: str, progress: Progress, parts: dict[str, Any]) -> None:
-    """Writes progress, the given state dicts and all random states.
+    """Writes where a run stands.
 
     Args:
         folder: The run.
         key: Fingerprint of the settings.
         progress: Where the run stands.
-        parts: Name to ``state_dict()``.
+        parts: Name to ``state_dict()``; ``random`` has one :func:`random_state` a process.
     """
-    version, internal, gauss = random.getstate()
-    state = {
-        "key": key,
-        "progress": vars(progress),
-        "parts": parts,
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "python": [version, list(internal), gauss],
-    }
     with replacing(folder / FILE) as temporary:
-        torch.save(state, temporary)
+        torch.save({"key": key, "progress": vars(progress), "parts": parts}, temporary)
 
 
 def load_checkpoint(folder: Path, key: str) -> tuple[Progress, dict[str, Any]] | None:
-    """Restores random states and returns progress and state dicts; None when there is no checkpoint.
+    """Progress and state dicts; None when there is no checkpoint.
 
     Raises:
         DsLoraError: It was made with other settings, or cannot be read.
@@ -81,9 +93,4 @@ def load_checkpoint(folder: Path, key: str) -> tuple[Progress, dict[str, Any]] |
             f"{folder}: holds a run with other settings or other data. Use the same ones to resume it, "
             "another --out for a new run, or --overwrite to start again."
         )
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
     return Progress(**state["progress"]), state["parts"]

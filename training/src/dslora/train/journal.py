@@ -65,6 +65,22 @@ class Journal:
         self._events.close()
 
 
+class SilentJournal:
+    """The journal of a process that is not the main one."""
+
+    def advance(self, **shown: float) -> None:
+        pass
+
+    def show(self, **values: float) -> None:
+        pass
+
+    def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def _epoch_of(line: str) -> float:
     """The epoch that a line reports; none that is done where the line was cut off by a kill."""
     try:

@@ -1,43 +1,41 @@
 """The training loop."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from dslora.classifier import Classifier
 from dslora.encoding import TextEncoder
 from dslora.errors import DsLoraError
 from dslora.folder import whole_folder
-from dslora.inference import predict_windows
 from dslora.methods import Phase
-from dslora.sparsity import L1Schedule, low_rank_parameters, measure_sparsity
-from dslora.train.batches import length_grouped_batches
-from dslora.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from dslora.train.journal import Journal
+from dslora.sharding import load_optimizer_state, whole_optimizer_state
+from dslora.sparsity import L1Schedule, low_rank_parameters, sparsity_of
+from dslora.train.batches import Rows, Split, length_grouped_batches
+from dslora.train.checkpoint import Progress, load_checkpoint, random_state, save_checkpoint, set_random_state
+from dslora.train.development import predict_development
+from dslora.train.journal import Journal, SilentJournal
 from dslora.train.optimizer import build_optimizer, build_schedule
+from dslora.train.processes import Processes, resolve_device
 from dslora.train.settings import TrainSettings, fingerprint
+from dslora.train.step import BatchGradients
 from dslora.tuner.statistics import fit_gate_statistics
+
+__all__ = ["BEST", "Split", "TrainingResult", "resolve_device", "train"]
 
 BEST = "best"
 # Texts that the gates' input statistics are measured on.
 _STATISTICS_TEXTS = 512
 # The bar is told of the loss this often: reading it makes a GPU wait.
 _SHOW_EVERY = 20
-
-
-@dataclass(frozen=True)
-class Split:
-    """Token ids and class indices of one split; windows are what the model reads."""
-
-    windows: Sequence[Sequence[int]]
-    labels: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -61,19 +59,6 @@ class TrainingResult:
     zeros: float
 
 
-def resolve_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one.
-
-    Raises:
-        DsLoraError: CUDA was asked for and there is none.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise DsLoraError("Device cuda was asked for, but torch finds no CUDA device. Use --device cpu or auto.")
-    return torch.device(name)
-
-
 def train(
     classifier: Classifier,
     encoder: TextEncoder,
@@ -84,7 +69,9 @@ def train(
     *,
     data_key: str = "",
     on_accepted: Callable[[], None] = lambda: None,
+    on_epoch: Callable[[Progress, float], None] = lambda progress, macro_f1: None,
     quiet: bool = False,
+    processes: Processes | None = None,
 ) -> TrainingResult:
     """Trains to the best macro-F1 on the development split, resuming where a killed run stopped.
 
@@ -93,216 +80,242 @@ def train(
 
     Args:
         classifier: New, built with ``settings.seed``.
-        encoder: Pads batches.
+        encoder: Knows what to pad with.
         train_split: One window a text (a longer text is read up to the model's window while training).
         development: One window a text.
         settings: How.
         folder: Gets ``best/``, ``checkpoint.pt``, ``metrics.jsonl`` and ``tensorboard/``.
         data_key: Tells the data apart, so that a checkpoint is not resumed on other data.
         on_accepted: Called once it is clear that the folder holds no other run, before anything is written to it.
+        on_epoch: Called after each epoch with where the run stands and its macro-F1; may raise to end the run.
         quiet: No progress bar.
+        processes: Who shares the work; those of ``accelerate launch``, or this one alone, if not given.
 
     Raises:
-        DsLoraError: The folder holds a run with other settings, or the loss is no longer finite.
+        DsLoraError: The folder holds a run with other settings, the loss is no longer finite, or memory is short.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    device = resolve_device(settings.device)
-    classifier.to(device)
-    if settings.gradient_checkpointing:
-        classifier.method.base_of(classifier.encoder).activation_checkpointing_enable()
-    key = fingerprint(settings, classifier.spec, data_key)
-    per_epoch = -(-len(train_split.windows) // settings.batch_size)
-    total_steps = per_epoch * settings.epochs
+    processes = processes or Processes(settings.device)
+    training = _Training(classifier, encoder, train_split, development, settings, folder, processes)
+    with _memory_errors(settings):
+        training.start(data_key, on_accepted, quiet)
+        training.run(on_epoch)
+    return training.result()
 
-    optimizer = build_optimizer(classifier, settings)
-    schedule = build_schedule(optimizer, settings, total_steps)
-    phases = _phases(classifier, total_steps)
-    lengths = [len(window) for window in train_split.windows]
-    weights = _class_weights(train_split.labels, len(classifier.spec.labels), settings, device)
 
-    torch.manual_seed(settings.seed)
-    resumed = load_checkpoint(folder, key)
-    on_accepted()
-    if resumed is None:
-        progress = Progress()
-        fit_gate_statistics(classifier.encoder, _statistics_batches(train_split, encoder, settings, device))
-    else:
-        progress, parts = resumed
-        classifier.load_trained_state(parts["model"])
-        optimizer.load_state_dict(parts["optimizer"])
-        schedule.load_state_dict(parts["schedule"])
-        for phase, state in zip(phases, parts["phases"], strict=True):
-            phase.load_state_dict(state)
-    journal = Journal(folder, total_steps, progress.step, progress.epoch, quiet)
+class _Training:
+    """What the phases of a training share."""
 
-    def checkpoint() -> None:
-        parts = {
-            "model": classifier.trained_state(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "phases": [phase.state_dict() for phase in phases],
-        }
-        save_checkpoint(folder, key, progress, parts)
+    def __init__(
+        self,
+        classifier: Classifier,
+        encoder: TextEncoder,
+        train_split: Split,
+        development: Split,
+        settings: TrainSettings,
+        folder: Path,
+        processes: Processes,
+    ) -> None:
+        self.classifier, self.encoder, self.development = classifier, encoder, development
+        self.settings, self.folder, self.processes = settings, folder, processes
+        settings.check_device(processes.device)
+        if processes.is_main:
+            folder.mkdir(parents=True, exist_ok=True)
+        if settings.gradient_checkpointing:
+            classifier.method.base_of(classifier.encoder).activation_checkpointing_enable()
+        self.total_steps = -(-len(train_split.windows) // settings.batch_size) * settings.epochs
+        self.rows = Rows(train_split, encoder.pad_id, processes.device)
+        self.model: nn.Module = processes.prepare(classifier)
+        self.optimizer = build_optimizer(classifier, settings)
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.schedule = build_schedule(self.optimizer, settings, self.total_steps)
+        self.phases = _phases(classifier, self.total_steps)
+        weights = _class_weights(train_split.labels, len(classifier.spec.labels), settings)
+        self.gradients = BatchGradients(self.model, self.rows, settings, weights, self.phases, processes)
 
-    try:
-        started = time.perf_counter() - progress.seconds
-        while not progress.finished:
-            batches = length_grouped_batches(lengths, settings.batch_size, settings.seed, progress.epoch)
-            classifier.train()
-            running = torch.tensor(progress.loss_sum, device=device, dtype=torch.float64)
-            for batch in batches[progress.batch :]:
-                for phase in phases:
-                    phase.before_step(progress.step)
-                learning_rate = optimizer.param_groups[0]["lr"]
-                running += _step(
-                    classifier, encoder, train_split, batch, settings, weights, phases, progress.step, device
-                )
-                torch.nn.utils.clip_grad_norm_(
-                    [p for group in optimizer.param_groups for p in group["params"]],
-                    settings.max_gradient_norm,
-                )
-                optimizer.step()
-                for phase in phases:
-                    phase.after_step(progress.step, learning_rate)
-                optimizer.zero_grad()
-                schedule.step()
-                progress.step += 1
-                progress.batch += 1
-                progress.loss_count += 1
-                if progress.step % _SHOW_EVERY == 0:
-                    journal.advance(loss=float(running) / progress.loss_count)
-                else:
-                    journal.advance()
-                if progress.step % settings.checkpoint_every == 0:
-                    progress.loss_sum = float(running)
-                    progress.seconds = time.perf_counter() - started
-                    checkpoint()
-            progress.loss_sum = float(running)
-            _end_epoch(classifier, encoder, development, settings, phases, progress, journal, folder)
-            progress.seconds = time.perf_counter() - started
-            checkpoint()
-    finally:
-        journal.close()
-
-    if progress.best is None:
-        raise DsLoraError(
-            "No epoch ended after the weights or ranks had settled, so there is no model to keep. "
-            "Train for more epochs, or raise the share for the last phase (--l1-debias, --budget-final)."
+    def start(self, data_key: str, on_accepted: Callable[[], None], quiet: bool) -> None:
+        """Resumes, or measures what has to be known before the first step."""
+        settings, processes = self.settings, self.processes
+        self.key = fingerprint(settings, self.classifier.spec, data_key)
+        # Another stream in each process, or all would drop the same elements of different texts.
+        torch.manual_seed(settings.seed + processes.rank)
+        resumed = processes.from_main_or_raise(lambda: load_checkpoint(self.folder, self.key))
+        if processes.is_main:
+            on_accepted()
+        if resumed is None:
+            self.progress = Progress()
+            fit_gate_statistics(self.model, self._statistics_batches())
+        else:
+            self.progress, parts = resumed
+            self.classifier.load_trained_state(parts["model"])
+            load_optimizer_state(self.optimizer, parts["optimizer"])
+            self.schedule.load_state_dict(parts["schedule"])
+            for phase, state in zip(self.phases, parts["phases"], strict=True):
+                phase.load_state_dict(state)
+            if len(parts["random"]) == processes.count:
+                set_random_state(parts["random"][processes.rank], processes.device)
+            else:
+                # Other processes than before: the steps are the same, what dropout drops is not.
+                torch.manual_seed(settings.seed + processes.rank + 1_000 * self.progress.step)
+        self.journal: Journal | SilentJournal = (
+            Journal(self.folder, self.total_steps, self.progress.step, self.progress.epoch, quiet)
+            if processes.is_main
+            else SilentJournal()
         )
-    best = Classifier.load(folder / BEST)
-    return TrainingResult(
-        macro_f1=progress.best,
-        epoch=progress.best_epoch,
-        epochs=progress.epoch,
-        seconds=progress.seconds,
-        parameters=classifier.trainable_parameters(),
-        zeros=measure_sparsity(best)[0],
-    )
+
+    def run(self, on_epoch: Callable[[Progress, float], None]) -> None:
+        settings, progress = self.settings, self.progress
+        started = time.perf_counter() - progress.seconds
+        try:
+            while not progress.finished:
+                batches = length_grouped_batches(self.rows.lengths, settings.batch_size, settings.seed, progress.epoch)
+                self.model.train()
+                own_sum = progress.loss_sum if self.processes.is_main else 0.0
+                running = torch.tensor(own_sum, device=self.processes.device, dtype=torch.float64)
+                for batch in batches[progress.batch :]:
+                    running += self._step(batch)
+                    if progress.step % _SHOW_EVERY == 0:
+                        loss = float(self.processes.sum(running)) / progress.loss_count
+                        self.journal.advance(loss=loss)
+                    else:
+                        self.journal.advance()
+                    if progress.step % settings.checkpoint_every == 0:
+                        progress.loss_sum = float(self.processes.sum(running))
+                        progress.seconds = time.perf_counter() - started
+                        self._checkpoint()
+                progress.loss_sum = float(self.processes.sum(running))
+                macro_f1 = self._end_epoch()
+                progress.seconds = time.perf_counter() - started
+                self._checkpoint()
+                on_epoch(progress, macro_f1)
+        finally:
+            self.journal.close()
+
+    def result(self) -> TrainingResult:
+        progress = self.progress
+        if progress.best is None:
+            raise DsLoraError(
+                "No epoch ended after the weights or ranks had settled, so there is no model to keep. "
+                "Train for more epochs, or raise the share for the last phase (--l1-debias, --budget-final)."
+            )
+        return TrainingResult(
+            macro_f1=progress.best,
+            epoch=progress.best_epoch,
+            epochs=progress.epoch,
+            seconds=progress.seconds,
+            parameters=self.classifier.trainable_parameters(),
+            zeros=progress.best_zeros,
+        )
+
+    def _step(self, batch: list[int]) -> Tensor:
+        progress = self.progress
+        for phase in self.phases:
+            phase.before_step(progress.step)
+        learning_rate = self.optimizer.param_groups[0]["lr"]
+        loss = self.gradients(batch, progress.step)
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.max_gradient_norm)
+        self.optimizer.step()
+        for phase in self.phases:
+            phase.after_step(progress.step, learning_rate)
+        self.optimizer.zero_grad()
+        self.schedule.step()
+        progress.step += 1
+        progress.batch += 1
+        progress.loss_count += 1
+        return loss
+
+    def _end_epoch(self) -> float:
+        """Measures the development split, keeps the model where it is the best, and returns its macro-F1."""
+        progress, settings = self.progress, self.settings
+        loss = progress.loss_sum / max(1, progress.loss_count)
+        if not np.isfinite(loss):
+            raise DsLoraError(f"The loss is {loss} in epoch {progress.epoch + 1}. Lower the learning rates.")
+        logits, gates = predict_development(self.model, self.encoder, self.development.windows, self.processes)
+        labels = np.asarray(self.development.labels)
+        macro_f1 = float(f1_score(labels, logits.argmax(axis=1), average="macro", zero_division=0))
+        state = self.classifier.trained_state()
+        zeros, modules = sparsity_of(state)
+        progress.epoch += 1
+        progress.batch = 0
+        progress.loss_sum, progress.loss_count = 0.0, 0
+        values = {"epoch": progress.epoch, "loss": loss, "macro_f1": macro_f1, "zeros": zeros}
+        if gates.shape[1]:
+            mean_gate = gates.mean(axis=1)
+            values |= {
+                "gate_mean": float(mean_gate.mean()),
+                "gate_std": float(mean_gate.std()),
+                "gate_module_std": float(gates.std(axis=0).mean()),
+            }
+        self.journal.record("epoch", progress.step, {**values, "modules": [asdict(module) for module in modules]})
+        self.journal.show(macro_f1=macro_f1, zeros=zeros, loss=loss)
+        counts = all(phase.settled(progress.step) for phase in self.phases)
+        if counts and (progress.best is None or macro_f1 > progress.best):
+            progress.best, progress.best_epoch, progress.stale = macro_f1, progress.epoch, 0
+            progress.best_zeros = zeros
+            if self.processes.is_main:
+                with whole_folder(self.folder / BEST, replace=True) as best:
+                    self.classifier.save(best, state)
+            self.processes.wait()
+        elif counts:
+            progress.stale += 1
+        progress.finished = progress.epoch >= settings.epochs or progress.stale >= settings.patience
+        return macro_f1
+
+    def _checkpoint(self) -> None:
+        parts = {
+            "model": self.classifier.trained_state(),
+            "optimizer": whole_optimizer_state(self.optimizer),
+            "schedule": self.schedule.state_dict(),
+            "phases": [phase.state_dict() for phase in self.phases],
+            "random": self.processes.gather(random_state(self.processes.device)),
+        }
+        if self.processes.is_main:
+            save_checkpoint(self.folder, self.key, self.progress, parts)
+        self.processes.wait()
+
+    def _statistics_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        batches = length_grouped_batches(self.rows.lengths, 32, self.settings.seed, -1)
+        for batch in batches[: _STATISTICS_TEXTS // 32]:
+            ids, mask, _ = self.rows.batch(batch)
+            yield ids, mask
 
 
 def _phases(classifier: Classifier, total_steps: int) -> list[Phase]:
     """What happens between optimizer steps: the method's own, and L1 where it is sparse."""
     method, spec = classifier.method, classifier.spec
     own = method.phase(classifier.encoder, spec.adapter, total_steps)
+    if own is not None and classifier.is_sharded:
+        raise DsLoraError(f"Method {method.name} needs whole weights between steps. Train it with DDP, not with FSDP.")
     phases = [own] if own is not None else []
     if spec.l1 is not None and method.sparse:
         phases.append(L1Schedule(spec.l1, low_rank_parameters(classifier), total_steps))
     return phases
 
 
-def _step(
-    classifier: Classifier,
-    encoder: TextEncoder,
-    split: Split,
-    batch: list[int],
-    settings: TrainSettings,
-    weights: Tensor | None,
-    phases: list[Phase],
-    step: int,
-    device: torch.device,
-) -> Tensor:
-    """Gradients of one batch. Returns its cross-entropy, without penalties."""
-    part_size = settings.batch_size // settings.accumulation
-    targets = torch.tensor([split.labels[i] for i in batch], device=device)
-    # Of the whole batch, so that parts add up to what the batch would give at once.
-    weight = float(len(batch)) if weights is None else weights[targets].sum()
-    total = torch.zeros((), device=device, dtype=torch.float64)
-    for start in range(0, len(batch), part_size):
-        part = batch[start : start + part_size]
-        ids, mask = encoder.pad([split.windows[i] for i in part])
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            logits, gates = classifier(torch.tensor(ids, device=device), torch.tensor(mask, device=device))
-        summed = functional.cross_entropy(
-            logits,
-            targets[start : start + part_size],
-            weight=weights,
-            label_smoothing=settings.label_smoothing,
-            reduction="sum",
-        )
-        cross_entropy = summed / weight
-        loss = cross_entropy
-        if settings.gate_spread and gates.shape[1] and len(part) > 1:
-            loss = loss - settings.gate_spread * gates.std(dim=0).mean() * (len(part) / len(batch))
-        loss.backward()
-        total += cross_entropy.detach()
-    for phase in phases:
-        penalty = phase.loss_term(step)
-        if penalty is not None:
-            penalty.backward()
-    return total
-
-
-def _end_epoch(
-    classifier: Classifier,
-    encoder: TextEncoder,
-    development: Split,
-    settings: TrainSettings,
-    phases: list[Phase],
-    progress: Progress,
-    journal: Journal,
-    folder: Path,
-) -> None:
-    loss = progress.loss_sum / max(1, progress.loss_count)
-    if not np.isfinite(loss):
-        raise DsLoraError(f"The loss is {loss} in epoch {progress.epoch + 1}. Lower the learning rates.")
-    logits, gates = predict_windows(classifier, encoder, development.windows)
-    labels = np.asarray(development.labels)
-    macro_f1 = float(f1_score(labels, logits.argmax(axis=1), average="macro", zero_division=0))
-    zeros, modules = measure_sparsity(classifier)
-    progress.epoch += 1
-    progress.batch = 0
-    progress.loss_sum, progress.loss_count = 0.0, 0
-    values = {"epoch": progress.epoch, "loss": loss, "macro_f1": macro_f1, "zeros": zeros}
-    if gates.shape[1]:
-        mean_gate = gates.mean(axis=1)
-        values |= {
-            "gate_mean": float(mean_gate.mean()),
-            "gate_std": float(mean_gate.std()),
-            "gate_module_std": float(gates.std(axis=0).mean()),
-        }
-    journal.record("epoch", progress.step, {**values, "modules": [asdict(module) for module in modules]})
-    journal.show(macro_f1=macro_f1, zeros=zeros, loss=loss)
-    counts = all(phase.settled(progress.step) for phase in phases)
-    if counts and (progress.best is None or macro_f1 > progress.best):
-        progress.best, progress.best_epoch, progress.stale = macro_f1, progress.epoch, 0
-        with whole_folder(folder / BEST, replace=True) as best:
-            classifier.save(best)
-    elif counts:
-        progress.stale += 1
-    progress.finished = progress.epoch >= settings.epochs or progress.stale >= settings.patience
-
-
-def _class_weights(labels: Sequence[int], classes: int, settings: TrainSettings, device: torch.device) -> Tensor | None:
+def _class_weights(labels: Any, classes: int, settings: TrainSettings) -> Tensor | None:
     if settings.class_weighting == "none":
         return None
     counts = np.bincount(np.asarray(labels), minlength=classes)
-    return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32, device=device)
+    return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
 
 
-def _statistics_batches(
-    split: Split, encoder: TextEncoder, settings: TrainSettings, device: torch.device
-) -> list[tuple[Tensor, Tensor]]:
-    lengths = [len(window) for window in split.windows]
-    batches = length_grouped_batches(lengths, 32, settings.seed, -1)[: _STATISTICS_TEXTS // 32]
-    padded = [encoder.pad([split.windows[i] for i in batch]) for batch in batches]
-    return [(torch.tensor(ids, device=device), torch.tensor(mask, device=device)) for ids, mask in padded]
+@contextmanager
+def _memory_errors(settings: TrainSettings) -> Iterator[None]:
+    """Says which settings lower the need for memory, where there was not enough."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        short = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+        if not short:
+            raise
+        lower = [f"--accumulation {2 * settings.accumulation}"]
+        if not settings.gradient_checkpointing:
+            lower.append("--gradient-checkpointing")
+        if settings.precision == "fp32":
+            lower.append("--precision bf16")
+        if settings.base_precision == "fp32":
+            lower.append("--base-precision bf16")
+        raise DsLoraError(
+            f"Memory ran out while training. These lower the need without changing what is learnt by much: "
+            f"{', '.join(lower)}, a smaller --max-tokens. dslora plan says how much each saves. The last checkpoint "
+            "is whole."
+        ) from error

@@ -27,7 +27,8 @@ def build_optimizer(classifier: Classifier, settings: TrainSettings) -> AdamW:
         "head": {"lr": settings.head_learning_rate, "weight_decay": settings.weight_decay},
     }
     groups = [{"name": name, "params": params, **options[name]} for name, params in members.items() if params]
-    return AdamW(groups)
+    # One kernel for all tensors: gates have many small ones, which cost more to visit than to update.
+    return AdamW(groups, fused=True)
 
 
 def build_schedule(optimizer: AdamW, settings: TrainSettings, total_steps: int) -> LambdaLR:

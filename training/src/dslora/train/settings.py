@@ -5,6 +5,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import torch
+
 from dslora.errors import DsLoraError
 
 ClassWeighting = Literal["none", "balanced"]
@@ -19,8 +21,8 @@ class TrainSettings:
 
     Attributes:
         epochs: At most this many passes over the training split.
-        batch_size: Texts an optimizer step, over all accumulation parts.
-        accumulation: Parts that a batch is computed in, to save memory.
+        batch_size: Texts an optimizer step, over all processes and accumulation parts.
+        accumulation: Parts that each process computes its share of a batch in, to save memory.
         learning_rate: Of A and B.
         gate_learning_rate: Of the gates.
         head_learning_rate: Of the linear head.
@@ -36,7 +38,10 @@ class TrainSettings:
         patience: Evaluations without a better development macro-F1 before training stops.
         train_rows: Use only this many training rows (stratified, seeded); 0 uses all.
         precision: ``bf16`` runs the forward and backward pass under autocast; weights stay float32.
-        gradient_checkpointing: Trade time for memory.
+        base_precision: Of the frozen weights while training. ``bf16`` halves their memory; what is trained
+            stays float32.
+        gradient_checkpointing: Keep only each layer's input for the backward pass and compute the rest again: about a
+            third more time, a fraction of the activations' memory.
         checkpoint_every: Optimizer steps between checkpoints.
         seed: Of everything: initial weights, order, dropout.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -59,6 +64,7 @@ class TrainSettings:
     patience: int = 3
     train_rows: int = 0
     precision: Precision = "fp32"
+    base_precision: Precision = "fp32"
     gradient_checkpointing: bool = False
     checkpoint_every: int = 200
     seed: int = 0
@@ -82,6 +88,36 @@ class TrainSettings:
             problems.append(f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}")
         if problems:
             raise DsLoraError("Training settings: " + "; ".join(problems) + ".")
+
+    @property
+    def base_dtype(self) -> str:
+        """torch's name of ``base_precision``."""
+        return "bfloat16" if self.base_precision == "bf16" else "float32"
+
+    def check_device(self, device: torch.device) -> None:
+        """Refuses what a device cannot compute.
+
+        Raises:
+            DsLoraError: It has no bfloat16.
+        """
+        wants_bf16 = "bf16" in (self.precision, self.base_precision)
+        if wants_bf16 and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise DsLoraError("This GPU has no bfloat16. Leave --precision and --base-precision at fp32.")
+
+    def part_size(self, processes: int) -> int:
+        """Texts that one process computes at once.
+
+        Raises:
+            DsLoraError: A batch cannot be divided so.
+        """
+        size, rest = divmod(self.batch_size, self.accumulation * processes)
+        if rest:
+            raise DsLoraError(
+                f"Batch size {self.batch_size} cannot be divided among {processes} processes in parts of "
+                f"{self.accumulation}. It is the size of the whole step: use a multiple of "
+                f"{self.accumulation * processes}."
+            )
+        return size
 
 
 def fingerprint(*parts: Any) -> str:

@@ -1,0 +1,91 @@
+"""Several processes take the steps that one takes: DDP as accelerate launches it, and FSDP 2, on the CPU (gloo)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from base_folder import make_base
+from dslora.classifier import Classifier
+from dslora.errors import DsLoraError
+from dslora.train import TrainSettings
+from dslora.train.processes import Processes
+from training_process import run
+
+_TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def alone(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    run(base, folder, "ddp", 0)
+    return folder
+
+
+def launch(base: str, folder: Path, way: str, stop_after: int = 0) -> str:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    paths = os.pathsep.join(str(path) for path in (_TESTS, _TESTS.parent / "src"))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    arguments = [str(_TESTS / "training_process.py"), base, str(folder), way, str(stop_after)]
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def epochs(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    names = ("epoch", "step", "loss", "macro_f1", "zeros", "gate_mean", "gate_std")
+    return [{name: line[name] for name in names} for line in lines]
+
+
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+def test_two_processes_give_the_result_of_one(way: str, base: str, alone: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    if way == "ddp":
+        # Stopped after the first epoch: both processes go on from the one checkpoint.
+        launch(base, folder, way, stop_after=1)
+        assert len(epochs(folder)) == 1
+    launch(base, folder, way)
+    expected, found = epochs(alone), epochs(folder)
+    assert len(found) == 3
+    for one, other in zip(expected, found, strict=True):
+        assert other == pytest.approx(one, abs=2e-4)
+    first = Classifier.load(alone / "best").trained_state()
+    second = Classifier.load(folder / "best").trained_state()
+    assert first.keys() == second.keys()
+    for name, values in first.items():
+        torch.testing.assert_close(second[name], values, atol=2e-3, rtol=0)
+
+
+def test_parts_hold_every_row_once_and_are_as_many_in_every_process() -> None:
+    for count in (1, 2, 3, 4):
+        processes = [_at(rank, count) for rank in range(count)]
+        for size in range(1, 14):
+            batch = list(range(100, 100 + size))
+            parts = [process.parts(batch, 2) for process in processes]
+            assert sorted(row for part in parts for rows in part for row in rows) == batch
+            assert len({len(part) for part in parts}) == 1
+            assert all(len(rows) <= 2 for part in parts for rows in part)
+            # Only where rows do not go round is there a part without any.
+            assert sum(not rows for part in parts for rows in part) < count
+
+
+def _at(rank: int, count: int) -> Processes:
+    process = Processes("cpu")
+    process.rank, process.count = rank, count
+    return process
+
+
+def test_a_batch_that_cannot_be_divided_is_refused() -> None:
+    with pytest.raises(DsLoraError, match="use a multiple of 6"):
+        TrainSettings(batch_size=16, accumulation=2).part_size(3)

@@ -1,0 +1,87 @@
+"""A training in one of several processes: what test_processes launches. Not a test itself."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dslora.sparsity import L1Settings
+from dslora.train import TrainSettings, train
+from dslora.train.batches import Split
+from dslora.train.checkpoint import Progress
+from dslora.train.processes import Processes
+from tiny_training import make_all, make_spec
+
+# 37 rows in batches of 8: the last batch has five, which two processes share as three and two.
+ROWS = 37
+SETTINGS = TrainSettings(
+    epochs=3, batch_size=8, accumulation=2, learning_rate=1e-2, head_learning_rate=1e-2, patience=3, device="cpu"
+)
+
+
+class StoppedError(Exception):
+    """As a kill between two epochs."""
+
+
+class ShardedOnCpu(Processes):
+    """FSDP 2 as accelerate applies it on GPUs: it refuses the CPU, torch's fully_shard does not."""
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = init_device_mesh("cpu", (self.count,))
+        for module in list(model.modules()):
+            if type(module).__name__ in ("BertLayer", "LlamaDecoderLayer"):
+                fully_shard(module, mesh=mesh)
+        fully_shard(model, mesh=mesh)
+        return model
+
+    def no_sync(self, model: nn.Module) -> Any:
+        @contextlib.contextmanager
+        def unsynced() -> Iterator[None]:
+            model.set_requires_gradient_sync(False)  # type: ignore[operator]
+            yield
+            model.set_requires_gradient_sync(True)  # type: ignore[operator]
+
+        return unsynced()
+
+
+def run(base: str, folder: Path, way: str, stop_after: int) -> None:
+    torch.set_num_threads(1)
+    processes = ShardedOnCpu("cpu") if way == "fsdp" else Processes("cpu")
+    # Dropout draws from each process's own stream, so equality holds without it.
+    spec = make_spec(base, "ds-lora", dropout=0.0)
+    spec = replace(spec, head_dropout=0.0, l1=L1Settings(strength=0.3, warmup=0.0, debias=0.4))
+    classifier, encoder, rows, development = make_all(spec)
+    for module in classifier.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "dropout_prob"):
+            setattr(module, "dropout_prob", 0.0)  # noqa: B010
+    losses = []
+
+    def note(progress: Progress, macro_f1: float) -> None:
+        losses.append(macro_f1)
+        if progress.epoch == stop_after:
+            raise StoppedError
+
+    settings = replace(SETTINGS, class_weighting="balanced")
+    split = Split(rows.windows[:ROWS], rows.labels[:ROWS])
+    try:
+        result = train(
+            classifier, encoder, split, development, settings, folder, on_epoch=note, quiet=True, processes=processes
+        )
+    except StoppedError:
+        return
+    print(json.dumps({"rank": processes.rank, "macro_f1": result.macro_f1, "zeros": result.zeros}))
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
