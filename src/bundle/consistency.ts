@@ -43,6 +43,16 @@ const RULES: readonly Rule[] = [
     return [];
   },
 
+  function prompt(m) {
+    const words = m.input.prompt?.words;
+    if (words === undefined) return [];
+    return [
+      ...unknown(Object.keys(words), m.labels).map((label) => `input.prompt names ${label}, which is not in labels`),
+      ...unknown(m.labels, Object.keys(words)).map((label) => `input.prompt has no word for ${label}`),
+      ...repeated(Object.values(words)).map((word) => `input.prompt answers two labels with ${word}`),
+    ];
+  },
+
   // Recall never rises with the threshold, so the three uses must be ordered alike by both.
   function thresholds(m) {
     const uses = Object.entries(m.thresholds);

@@ -9,13 +9,10 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 import type { StoredFile } from './files.ts';
+import { close, openPlain, readWhole } from './plain-file.ts';
 import { BundleError } from './problem.ts';
 
-// A FileHandle would be closed when it is collected; a number stays open for as long as the bundle serves.
-const open = promisify(fs.open);
-const fstat = promisify<number, fs.Stats>(fs.fstat);
 const read = promisify(fs.read);
-const close = promisify(fs.close);
 
 export interface HeldFile {
   readonly path: string;
@@ -29,6 +26,8 @@ export interface HeldFile {
 export interface HeldFiles {
   /** @throws Error when the manifest does not list the file */
   get(file: string): HeldFile;
+  /** The content, from the file that was verified. @param largest bytes @throws BundleError for a larger one */
+  read(file: string, largest: number): Promise<Buffer>;
   /** Whether the paths still lead to these very files. */
   unchanged(): Promise<boolean>;
   /** Lets go of them. */
@@ -36,7 +35,7 @@ export interface HeldFiles {
 }
 
 interface Held extends HeldFile {
-  readonly inode: number;
+  readonly stats: fs.Stats;
 }
 
 /**
@@ -53,7 +52,7 @@ export async function holdFiles(folder: string, listed: readonly StoredFile[]): 
   };
   const checked = await Promise.allSettled(
     listed.map(async (entry) => {
-      const held = await hold(join(folder, entry.file));
+      const held = await hold(folder, entry.file);
       files.set(entry.file, held);
       return problemsOf(held, entry);
     }),
@@ -69,12 +68,15 @@ export async function holdFiles(folder: string, listed: readonly StoredFile[]): 
     throw error;
   }
 
+  function get(file: string): Held {
+    const held = files.get(file);
+    if (held === undefined) throw new Error(`${file} is not held`);
+    return held;
+  }
+
   return {
-    get(file) {
-      const held = files.get(file);
-      if (held === undefined) throw new Error(`${file} is not held`);
-      return held;
-    },
+    get,
+    read: (file, largest) => readWhole(get(file), file, largest),
     async unchanged() {
       const same = await Promise.all([...files.values()].map(isInPlace));
       return same.every(Boolean);
@@ -83,11 +85,10 @@ export async function holdFiles(folder: string, listed: readonly StoredFile[]): 
   };
 }
 
-async function hold(path: string): Promise<Held> {
-  // Not through a link that appeared after the folder was looked at.
-  const descriptor = await open(path, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
-  const { size, mtimeMs, ino } = await fstat(descriptor);
-  return { path, descriptor, size, modifiedMs: mtimeMs, inode: ino };
+async function hold(folder: string, file: string): Promise<Held> {
+  const path = join(folder, file);
+  const { descriptor, stats } = await openPlain(path, file);
+  return { path, descriptor, size: stats.size, modifiedMs: stats.mtimeMs, stats };
 }
 
 async function problemsOf(held: HeldFile, { file, bytes, sha256 }: StoredFile): Promise<readonly string[]> {
@@ -96,9 +97,9 @@ async function problemsOf(held: HeldFile, { file, bytes, sha256 }: StoredFile): 
   return found === sha256 ? [] : [`${file} has SHA-256 ${found}, expected ${sha256}`];
 }
 
-async function isInPlace({ path, size, modifiedMs, inode }: Held): Promise<boolean> {
+async function isInPlace({ path, size, modifiedMs, stats }: Held): Promise<boolean> {
   const now = await lstat(path).catch(() => undefined);
-  return now?.ino === inode && now.size === size && now.mtimeMs === modifiedMs;
+  return now?.ino === stats.ino && now.size === size && now.mtimeMs === modifiedMs;
 }
 
 /** Bytes read at a time. */

@@ -1,14 +1,16 @@
 /** One folder -> a bundle whose every byte is what its manifest says. Whether its model tells the truth is the engine's to try. */
 import { createHash } from 'node:crypto';
-import { lstat, readFile, realpath } from 'node:fs/promises';
-import { join, sep } from 'node:path';
 
 import { checkGoldenConsistency, checkManifestConsistency, storedFiles } from './consistency.ts';
 import { checkFolder } from './files.ts';
 import { type Golden, GoldenSchema } from './golden.ts';
 import { type HeldFiles, holdFiles } from './held-files.ts';
+import { DEEPEST_JSON, nestsTooDeep } from './json-depth.ts';
 import { type Manifest, ManifestSchema } from './manifest.ts';
+import { readManifestFile } from './manifest-file.ts';
+import { checkGraph } from './onnx/check-graph.ts';
 import { BundleError } from './problem.ts';
+import { bundleRoot } from './root.ts';
 import { createReader } from './schema-check.ts';
 
 /** What is kept of a bundle that serves. */
@@ -27,8 +29,8 @@ export interface Bundle extends HeldBundle {
   readonly golden: Golden;
 }
 
-/** Bytes. A manifest has tens of kilobytes; what is larger is something else, and is not read into memory. */
-const LARGEST_MANIFEST = 16 * 1024 * 1024;
+/** Bytes of a JSON file beside the manifest. Tokenizers of a quarter of a million entries have some thirty millions. */
+const LARGEST_JSON = 128 * 1024 * 1024;
 
 const readManifest = createReader(ManifestSchema);
 const readGolden = createReader(GoldenSchema);
@@ -43,9 +45,7 @@ export async function loadBundle(folder: string): Promise<Bundle> {
   let files: HeldFiles | undefined;
   try {
     const root = await bundleRoot(folder);
-    const { size } = await plainFile(join(root, 'manifest.json'));
-    if (size > LARGEST_MANIFEST) throw new BundleError([`manifest.json has ${size} bytes, which is no manifest`]);
-    const content = await readFile(join(root, 'manifest.json'));
+    const content = await readManifestFile(root);
     const sha256 = createHash('sha256').update(content).digest('hex');
     const manifest = readManifest('manifest.json', content);
     refuseIf(checkManifestConsistency(manifest));
@@ -53,7 +53,13 @@ export async function loadBundle(folder: string): Promise<Bundle> {
     // The folder first: nothing is opened that might be a link or a device.
     refuseIf(await checkFolder(root, listed));
     files = await holdFiles(root, [...listed, { file: 'manifest.json', bytes: content.length, sha256 }]);
-    const golden = readGolden('golden.json', await readFile(join(root, 'golden.json')));
+    const golden = readGolden('golden.json', await files.read('golden.json', LARGEST_JSON));
+    for (const { file } of manifest.files) {
+      if (!file.endsWith('.json') || file === 'golden.json') continue;
+      if (nestsTooDeep(await files.read(file, LARGEST_JSON)))
+        throw new BundleError([`${file} nests deeper than ${DEEPEST_JSON} levels`]);
+    }
+    refuseIf(checkGraphs(manifest, files));
     refuseIf(checkGoldenConsistency(golden, manifest));
     return { folder, root, sha256, manifest, golden, files };
   } catch (error) {
@@ -72,26 +78,12 @@ export async function isUnchanged({ folder, root, manifest, files }: HeldBundle)
   }
 }
 
-/**
- * The folder that really holds the files, links on the way to it followed, so that all files come from one state of it.
- *
- * Kubernetes fills volumes of ConfigMaps, Secrets and projections through a link `..data`, which it turns to a new
- * folder in one step; the names beside it are links into it.
- *
- * @throws BundleError when `..data` leads out of the folder
- */
-async function bundleRoot(folder: string): Promise<string> {
-  const root = await realpath(folder);
-  const data = await realpath(join(root, '..data')).catch(() => undefined);
-  if (data === undefined) return root;
-  if (!data.startsWith(root + sep)) throw new BundleError(['..data leads out of the folder']);
-  return data;
-}
-
-async function plainFile(path: string) {
-  const found = await lstat(path);
-  if (!found.isFile()) throw new BundleError(['manifest.json is not a plain file']);
-  return found;
+function checkGraphs(manifest: Manifest, files: HeldFiles): readonly string[] {
+  return manifest.graphs.flatMap(({ file, externalData }) => {
+    const { descriptor, size } = files.get(file);
+    const externals = new Map(externalData.map((entry) => [entry.file, entry.bytes]));
+    return checkGraph(descriptor, size, externals).map((problem) => `${file} ${problem}`);
+  });
 }
 
 function refuseIf(problems: readonly string[]): void {

@@ -109,7 +109,7 @@ export const ManifestSchema = Type.Object(
       },
       closed,
     ),
-    labels: Type.Array(Type.String({ minLength: 1 }), { minItems: 2, uniqueItems: true }),
+    labels: Type.Array(Type.String({ minLength: 1 }), { minItems: 2, maxItems: 1_000, uniqueItems: true }),
     positiveLabels: Type.Array(Type.String({ minLength: 1 }), { minItems: 1, uniqueItems: true }),
     attributes: Type.Record(
       Type.String(),
@@ -129,12 +129,28 @@ export const ManifestSchema = Type.Object(
         normalization: Type.Array(Type.Union(NORMALIZATION_STEPS.map((step) => Type.Literal(step))), {
           uniqueItems: true,
         }),
-        maxTokens: Type.Integer({ minimum: 8 }),
+        maxTokens: Type.Integer({ minimum: 8, maximum: 1_048_576 }),
         windowOverlap: Type.Integer({ minimum: 0 }),
         prefixIds: Type.Array(Type.Integer({ minimum: 0 })),
         suffixIds: Type.Array(Type.Integer({ minimum: 0 })),
         padId: Type.Integer({ minimum: 0 }),
         pooling: Type.Union([Type.Literal('mean'), Type.Literal('last')]),
+        prompt: Type.Optional(
+          Type.Object(
+            {
+              template: Type.String({
+                pattern: '\\{text\\}',
+                description: 'What the model is asked; {text} is the post',
+              }),
+              words: Type.Record(Type.String(), Type.String({ minLength: 1 }), { description: 'Answer by label' }),
+            },
+            {
+              ...closed,
+              description:
+                'For readers: its tokens are in prefixIds and suffixIds. Only of a model that was not trained',
+            },
+          ),
+        ),
       },
       closed,
     ),
@@ -183,8 +199,30 @@ export const ManifestSchema = Type.Object(
           ]),
           executionProviders: Type.Array(Type.Union([Type.Literal('cpu'), Type.Literal('cuda')]), { minItems: 1 }),
           layout: Type.String({ minLength: 1 }),
+          nodes: Type.Optional(
+            Type.Integer({ minimum: 1, description: 'Of the graph, before onnxruntime fuses more' }),
+          ),
+          scales: Type.Optional(
+            Type.String({ minLength: 1, description: 'int8: how activations become integers (docs/bundle.md)' }),
+          ),
+          layoutsTimed: Type.Optional(
+            Type.Array(
+              Type.Object(
+                {
+                  layout: Type.String({ minLength: 1 }),
+                  nodes: Type.Integer({ minimum: 1 }),
+                  milliseconds: Type.Record(Type.String(), Type.Number({ minimum: 0 })),
+                },
+                closed,
+              ),
+              {
+                description:
+                  'What the layout was chosen by: processor time of one run on one thread, by rows x tokens, on the exporting machine',
+              },
+            ),
+          ),
           batchInvariant: Type.Boolean(),
-          externalData: Type.Array(Type.Object(StoredFile, closed)),
+          externalData: Type.Array(Type.Object(StoredFile, closed), { maxItems: 64 }),
           parity: Type.Object(
             {
               texts: Type.Integer({ minimum: 0 }),
@@ -198,9 +236,12 @@ export const ManifestSchema = Type.Object(
         },
         closed,
       ),
-      { minItems: 1 },
+      { minItems: 1, maxItems: 16 },
     ),
-    files: Type.Array(Type.Object(StoredFile, closed), { description: 'Every other file but manifest.json' }),
+    files: Type.Array(Type.Object(StoredFile, closed), {
+      maxItems: 64,
+      description: 'Every other file but manifest.json',
+    }),
     calibration: Type.Object(
       {
         split: Type.String(),

@@ -2,6 +2,7 @@
 import type { Static, TSchema } from 'typebox';
 import { Compile } from 'typebox/schema';
 
+import { DEEPEST_JSON, nestsTooDeep } from './json-depth.ts';
 import { BundleError } from './problem.ts';
 
 /** Problems shown at most: a file of the wrong kind breaks every rule at once. */
@@ -25,6 +26,7 @@ export function createReader<S extends TSchema>(schema: S): (file: string, bytes
 }
 
 function parse(file: string, bytes: Buffer): unknown {
+  if (nestsTooDeep(bytes)) throw new BundleError([`${file} nests deeper than ${DEEPEST_JSON} levels`]);
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);

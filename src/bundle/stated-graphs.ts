@@ -1,10 +1,11 @@
 /** Which graphs the manifests of a folder state, before anything is verified: enough to choose how many processes to start. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { type Static, Type } from 'typebox';
 
 import { bundleFolders } from './discover.ts';
+import { readManifestFile } from './manifest-file.ts';
+import { bundleRoot } from './root.ts';
 import { createReader } from './schema-check.ts';
 
 const Stated = Type.Object({
@@ -41,7 +42,7 @@ export async function statedGraphs(modelsDir: string): Promise<readonly StatedGr
   const found = await Promise.all(
     (await bundleFolders(modelsDir)).map(async (folder): Promise<StatedGraph[]> => {
       try {
-        const manifest = readStated('manifest.json', await readFile(join(modelsDir, folder, 'manifest.json')));
+        const manifest = readStated('manifest.json', await readManifestFile(await bundleRoot(join(modelsDir, folder))));
         return manifest.graphs.map((graph) => statedGraph(manifest, graph));
       } catch {
         return [];
