@@ -19,6 +19,7 @@ import type { Config } from './config.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { Metrics } from './observability/metrics.ts';
 import { logRequests, recordRequest } from './observability/request-log.ts';
+import type { Tracing } from './observability/tracing/types.ts';
 import type { TlsFiles } from './tls.ts';
 
 export interface BaseDependencies {
@@ -27,11 +28,13 @@ export interface BaseDependencies {
   readonly metrics: Metrics;
   readonly config: Config;
   readonly keys: KeyRing;
+  /** Requests are not traced if absent. */
+  readonly tracing?: Tracing | undefined;
   /** Plain HTTP if absent. */
   readonly tls?: TlsFiles | undefined;
 }
 
-export async function createBaseApp({ lifecycle, logger, metrics, config, keys, tls }: BaseDependencies) {
+export async function createBaseApp({ lifecycle, logger, metrics, config, keys, tls, tracing }: BaseDependencies) {
   const limits = serverLimits(config);
   const app = fastify({
     loggerInstance: logger,
@@ -61,7 +64,7 @@ export async function createBaseApp({ lifecycle, logger, metrics, config, keys, 
   app.setErrorHandler(sendProblem);
   app.addSchema(ProblemSchema);
   acceptJsonOnly(app);
-  logRequests(app, metrics);
+  logRequests(app, metrics, tracing);
   app.addHook('onRequest', async (request, reply) => void identify(request, reply));
   app.addHook('onSend', async (_request, reply) => {
     // Asks clients that keep connections open to open the next one elsewhere.

@@ -14,6 +14,7 @@ import {
   type SettingValue,
   text,
 } from './config/setting.ts';
+import { LOG_LEVELS } from './observability/log-level.ts';
 
 const NAME = '[A-Za-z0-9][A-Za-z0-9_.-]{0,63}';
 type Shadows = readonly { readonly model: string; readonly shadow: string; readonly share: number }[];
@@ -93,6 +94,12 @@ export const SETTINGS = {
     fallback: 500,
     doc: 'With fewer texts no drift is told, since it would be noise; at most DRIFT_WINDOW_TEXTS',
   }),
+  tracesEndpoint: address<string | undefined>({
+    env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    fallback: undefined,
+    fallbackDoc: 'no traces',
+    doc: 'Where traces are sent, by OTLP over HTTP as JSON (docs/observability.md); other variables of OpenTelemetry hold beside it',
+  }),
   executionProvider: choice({
     env: 'EXECUTION_PROVIDER',
     values: ['auto', 'cpu', 'cuda'],
@@ -108,9 +115,9 @@ export const SETTINGS = {
   }),
   logLevel: choice({
     env: 'LOG_LEVEL',
-    values: ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    values: LOG_LEVELS,
     fallback: 'info',
-    doc: 'Least severe lines to log; health checks and scrapes are logged at `debug`',
+    doc: 'Least severe lines to log; health checks and scrapes are logged at `debug`. SIGUSR2 switches to `debug` and back',
   }),
   maxTexts: integer({
     env: 'MAX_TEXTS',

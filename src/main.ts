@@ -18,9 +18,11 @@ import type { Engine } from './engine/types.ts';
 import { createLifecycle } from './lifecycle.ts';
 import type { DetectLanguage } from './moderation/language.ts';
 import { createPolicies, type Policies, PolicyError } from './moderation/policies.ts';
+import { toggleDebug } from './observability/log-level.ts';
 import { createLogger } from './observability/logger.ts';
 import { createMetrics } from './observability/metrics.ts';
 import { observeModels } from './observability/model-log.ts';
+import type { Tracing } from './observability/tracing/types.ts';
 import { observeWorkers } from './observability/worker-log.ts';
 import { createShutdown } from './shutdown.ts';
 import { type SizedConfig, sizeConfig } from './sized-config.ts';
@@ -31,14 +33,17 @@ const logger = createLogger(config.logLevel);
 if (sizing.warning !== undefined) logger.warn(sizing.warning);
 const { workers, threads, batchTokens, from } = sizing;
 logger.info({ workers, threads, batchTokens, from }, 'inference processes');
-const metrics = createMetrics();
+const version = await ownVersion();
+const metrics = createMetrics({ drift: config, exemplars: config.tracesEndpoint !== undefined });
 // Before time is spent on models.
 const credentials = await openCredentials(config, logger, metrics).catch(wrongCredentials);
+const tracing = await loadTracing();
 
 // While models load there is nothing to finish first. As process 1 of a container it must say so itself.
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, leaveWhileLoading);
 // Asks for a reload later; unheard, it would end the process.
 process.on('SIGHUP', () => {});
+process.on('SIGUSR2', () => toggleDebug(logger, config.logLevel));
 
 // Its statistics take a quarter of a second to read, in which the child processes start.
 const detecting = languageDetector();
@@ -57,7 +62,8 @@ const dependencies = {
   detectLanguage: await detecting,
   attributes: await readAttributes(),
   feedback: await openFeedback(),
-  version: await ownVersion(),
+  version,
+  tracing,
 };
 const app = await buildApp(dependencies);
 const opsApp = config.opsPort === undefined ? undefined : await buildOpsApp(dependencies);
@@ -74,6 +80,7 @@ const shutdown = createShutdown({
     for (const watch of watches) watch.close();
     await Promise.all([app.close(), opsApp?.close()]);
     await engine.close();
+    await tracing?.close();
   },
   exit: (code) => process.exit(code),
 });
@@ -140,8 +147,16 @@ async function languageDetector(): Promise<DetectLanguage | undefined> {
   return detectLanguage;
 }
 
+/** Where traces go nowhere, nothing of their library is loaded. */
+async function loadTracing(): Promise<Tracing | undefined> {
+  if (config.tracesEndpoint === undefined) return undefined;
+  const { startTracing } = await import('./observability/tracing/tracing.ts');
+  return startTracing({ version, logger, exported: metrics.spans });
+}
+
 async function startEngine(): Promise<Engine> {
-  const observer = observeModels(observeWorkers(metrics.observer, logger), logger);
+  const logged = observeModels(observeWorkers(metrics.observer, logger), logger);
+  const observer = tracing?.observe(logged) ?? logged;
   const started = await createEngine({ ...config, observer }).catch((error: unknown) => {
     if (error instanceof ReferencesError)
       return giveUp(`These settings name models that cannot be served so:\n${indent(error.problems)}`);

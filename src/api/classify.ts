@@ -125,6 +125,7 @@ export const classifyRoutes: FastifyPluginAsyncTypebox<ClassifyOptions> = async 
         if (result instanceof EngineError || shown === undefined || 'error' in shown) continue;
         metrics.classified(found.model.name, shown.label, layerMeans(found.model, result));
         metrics.decided(found.policy.name, result.decision);
+        for (const { model: read, result: numbers } of result.forms[0]) metrics.scored(read, numbers);
       }
       return answer;
     },

@@ -8,6 +8,7 @@ import type { Metrics } from '../observability/metrics.ts';
 import type { KeyRing } from './access/key-ring.ts';
 import { adminModelRoutes } from './admin-models.ts';
 import { kserveChangeRoutes } from './compat/kserve/routes.ts';
+import { logLevelRoutes } from './log-level.ts';
 import { metricsRoutes } from './metrics.ts';
 
 export interface OperationOptions {
@@ -25,5 +26,6 @@ export async function operationRoutes(
   await app.register(metricsRoutes, { metrics });
   if (!keys.administered) return;
   await app.register(adminModelRoutes, { engine, policies });
+  await app.register(logLevelRoutes);
   if (config.compat.includes('kserve')) await app.register(kserveChangeRoutes, { engine });
 }

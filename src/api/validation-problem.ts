@@ -2,12 +2,14 @@
 import type { FastifySchemaValidationError } from 'fastify/types/schema.js';
 
 import { USES } from '../moderation/policy.ts';
+import { LOG_LEVELS } from '../observability/log-level.ts';
 import { GATE_VIEWS, OFFSETS, ON_ERROR, PRIORITIES } from './classify-request.ts';
 import { Problem, type ProblemCode } from './problems.ts';
 import { TIMEOUT_ACCEPTS, TIMEOUT_HEADER } from './request-timeout.ts';
 import { isSayableName } from './sayable-name.ts';
 
 const OPTION_VALUES: Readonly<Record<string, string>> = {
+  level: `\`level\` must be one of ${LOG_LEVELS.join(', ')}.`,
   model: '`model` must be a string.',
   gates: `\`gates\` must be one of ${GATE_VIEWS.join(', ')}.`,
   threshold: `\`threshold\` must be a number from 0 to 1 or one of ${USES.join(', ')}.`,

@@ -74,9 +74,12 @@ export function createRequests(options: {
   function run(
     model: Model,
     { texts, signal, priority = 'interactive', timeoutMs = options.answerTimeoutMs, needed = 0 }: ClassifyRequest,
+    begunMs: number,
   ): Promise<Classification<TextOutcome>> {
     const { promise, resolve, reject } = Promise.withResolvers<Classification<TextOutcome>>();
     const started = performance.now();
+    const tellStages = observer.asked?.({ model: model.served.name, texts: texts.length });
+    const reached: { tokenizedMs?: number; queuedMs?: number; ranMs?: number } = {};
     const deadline = started + timeoutMs;
     const timer = setTimeout(expire, timeoutMs);
     const abort = () => end(() => reject(signal?.reason));
@@ -100,6 +103,8 @@ export function createRequests(options: {
         for (const leave of leaves) leave();
         changed();
       }
+      const { tokenizedMs, queuedMs, ranMs } = reached;
+      tellStages?.({ begunMs, admittedMs: started, tokenizedMs, queuedMs, ranMs, endedMs: performance.now(), timing });
       tell();
     }
 
@@ -151,8 +156,9 @@ export function createRequests(options: {
     }
 
     function begin(): void {
+      reached.tokenizedMs = performance.now();
       // Texts of both lanes are worked on at the same time, so the work can be more than the time that passed.
-      tokenizerWaitMs = Math.max(0, performance.now() - started - timing.tokenizeMs);
+      tokenizerWaitMs = Math.max(0, reached.tokenizedMs - started - timing.tokenizeMs);
       const fault = firstFault();
       if (fault !== undefined) {
         end(() => reject(fault));
@@ -177,6 +183,13 @@ export function createRequests(options: {
       else changed();
     }
 
+    /** A text that was shared had waited for somebody else before. */
+    function noteRun(waitedMs: number): void {
+      const taken = Math.min((reached.tokenizedMs as number) + waitedMs, performance.now());
+      reached.ranMs = Math.min(reached.ranMs ?? taken, taken);
+      reached.queuedMs = Math.max(reached.queuedMs ?? taken, taken);
+    }
+
     function onAnswer(index: number, got: Answered | Unanswered): void {
       if (ended) return;
       if ('failure' in got) {
@@ -185,6 +198,7 @@ export function createRequests(options: {
         return;
       }
       timing.queueMs = Math.max(timing.queueMs, got.waitedMs);
+      noteRun(got.waitedMs);
       timing.inferenceMs += got.inferenceMs;
       settle(index, got.result);
     }
@@ -197,9 +211,10 @@ export function createRequests(options: {
   return {
     admit,
     async classify(model, request) {
+      const begunMs = performance.now();
       request.signal?.throwIfAborted();
       admit(model, request);
-      return run(model, request);
+      return run(model, request, begunMs);
     },
   };
 }

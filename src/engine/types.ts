@@ -173,11 +173,32 @@ export interface Classification<Result = TextResult> {
   readonly timing: Timing;
 }
 
+/** When the stages of one request began and ended, comparable with `performance.now()`; absent ones were not reached. */
+export interface RequestStages {
+  readonly begunMs: number;
+  readonly admittedMs: number;
+  /** All texts were tokenised, and offered to the workers. */
+  readonly tokenizedMs: number | undefined;
+  /** The last window that is known of was taken by a worker. */
+  readonly queuedMs: number | undefined;
+  /** The first window was taken by a worker. */
+  readonly ranMs: number | undefined;
+  readonly endedMs: number;
+  /** As far as the request came. */
+  readonly timing: Timing;
+}
+
 /** What became of one text where each stands for itself. */
 export type TextOutcome = TextResult | EngineError;
 
 /** Told about work as it happens; metrics are recorded from it. Must not throw. */
 export interface EngineObserver {
+  /**
+   * A request was taken on. Called within the asynchronous context of whoever asked.
+   *
+   * @returns a function that is told when the request is over, however it ended
+   */
+  asked?(event: { model: string; texts: number }): ((stages: RequestStages) => void) | undefined;
   tokenized(event: { model: string; texts: number; tokens: number; seconds: number }): void;
   queued(event: { model: string; seconds: number }): void;
   batch(event: { model: string; windows: number; tokens: number; paddedTokens: number; seconds: number }): void;

@@ -2,6 +2,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 
 import type { Metrics } from './metrics.ts';
+import { formatTraceParent, parseTraceParent } from './trace-context.ts';
+import type { RequestTrace, Tracing } from './tracing/types.ts';
 
 /** What a handler knows about a request that its log line should say. Never a text. */
 export interface RequestOutcome {
@@ -13,11 +15,15 @@ export interface RequestOutcome {
   key?: string;
   /** Code of the problem, where the answer is one. */
   code?: string;
+  /** Of the trace that the request belongs to: the caller's, or a new one where requests are traced. */
+  traceId?: string;
 }
 
 declare module 'fastify' {
   interface FastifyRequest {
     outcome: RequestOutcome;
+    /** Where the request is traced. */
+    trace: RequestTrace | undefined;
   }
 }
 
@@ -35,15 +41,29 @@ const QUIET_ROUTES: ReadonlySet<string> = new Set([
 /** nginx's status for a client that did not wait. */
 const CLIENT_CLOSED_REQUEST = 499;
 
-export function logRequests(app: FastifyInstance, metrics: Metrics): void {
+export function logRequests(app: FastifyInstance, metrics: Metrics, tracing?: Tracing | undefined): void {
   app.decorateRequest('outcome');
+  app.decorateRequest('trace');
   app.addHook('onRequest', async (request, reply) => {
     request.outcome = {};
+    if (tracing !== undefined && !QUIET_ROUTES.has(request.routeOptions.url ?? '')) {
+      request.trace = tracing.begin(request);
+      reply.header('traceresponse', formatTraceParent(request.trace.context));
+    }
+    const { traceId } = request.trace?.context ?? parseTraceParent(request.headers.traceparent) ?? {};
+    if (traceId !== undefined) request.outcome.traceId = traceId;
     // There is no response to hook on when the connection closes before one.
     reply.raw.once('close', () => {
       if (!reply.raw.writableEnded) recordRequest(metrics, request, reply, CLIENT_CLOSED_REQUEST);
     });
   });
+  if (tracing !== undefined) {
+    // Not earlier: reading a body leaves the context behind.
+    app.addHook('preHandler', (request, _reply, done) => {
+      if (request.trace === undefined) done();
+      else tracing.within(request.trace, done);
+    });
+  }
   app.addHook('onResponse', async (request, reply) => recordRequest(metrics, request, reply, reply.statusCode));
 }
 
@@ -52,7 +72,9 @@ export function recordRequest(metrics: Metrics, request: FastifyRequest, reply: 
   const { method, outcome } = request;
   // The pattern of the route, not the address: that could hold anything, and without end. A colon is doubled in it.
   const route = request.routeOptions.url?.replaceAll('::', ':') ?? 'unmatched';
-  metrics.requested(route, status, reply.elapsedTime / 1000);
+  const { sampled, traceId } = request.trace?.context ?? {};
+  metrics.requested(route, status, reply.elapsedTime / 1000, sampled ? traceId : undefined);
+  request.trace?.end({ route, status, ...outcome });
   const line = { method, route, status, durationMs: Math.round(reply.elapsedTime * 1000) / 1000, ...outcome };
   request.log[levelOf(route, status)](line, 'request');
 }

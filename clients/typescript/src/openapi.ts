@@ -58,80 +58,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/admin/bundles": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Every bundle of MODELS_DIR, as last looked at */
-        get: operations["listBundles"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/admin/reload": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Serve what MODELS_DIR holds now, and decide by what POLICIES_DIR holds
-         * @description New and changed bundles are verified, tried and warmed while what serves goes on serving, and then switched to; those that are gone are unloaded. Policies are read afterwards, all or none. Answers when all is done.
-         */
-        post: operations["reloadModels"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/admin/bundles/{folder}/load": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Serve one bundle, also one that was unloaded by request */
-        post: operations["loadBundle"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/admin/models/{name}/{version}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        /**
-         * Stop serving one version of a model
-         * @description What it has in hand is answered first. It stays unloaded until it is loaded by request or the service starts again.
-         */
-        delete: operations["unloadModel"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/health/live": {
         parameters: {
             query?: never;
@@ -158,23 +84,6 @@ export interface paths {
         };
         /** Whether the process should get requests */
         get: operations["ready"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/metrics": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Metrics in the text format of Prometheus */
-        get: operations["metrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -211,7 +120,7 @@ export interface paths {
         put?: never;
         /**
          * Keep the scores that a comment should have had
-         * @description Appends a line to FEEDBACK_FILE. Off unless that and ADMIN_KEY are set; `key` is the admin key.
+         * @description Appends a line to FEEDBACK_FILE. Off unless that is set and there can be a key with the scope `admin`.
          */
         post: operations["suggestCommentScore"];
         delete?: never;
@@ -583,6 +492,135 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The models that are served, as vLLM lists them */
+        get: operations["vllmModels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Metrics in the text format of Prometheus */
+        get: operations["metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/bundles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every bundle of MODELS_DIR, as last looked at */
+        get: operations["listBundles"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/reload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Serve what MODELS_DIR holds now, and decide by what POLICIES_DIR holds
+         * @description New and changed bundles are verified, tried and warmed while what serves goes on serving, and then switched to; those that are gone are unloaded. Policies are read afterwards, all or none. Answers when all is done.
+         */
+        post: operations["reloadModels"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/bundles/{folder}/load": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Serve one bundle, also one that was unloaded by request */
+        post: operations["loadBundle"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/models/{name}/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Stop serving one version of a model
+         * @description What it has in hand is answered first. It stays unloaded until it is loaded by request or the service starts again.
+         */
+        delete: operations["unloadModel"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/log-level": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How much is logged */
+        get: operations["getLogLevel"];
+        /**
+         * Log more, or less, until the process ends
+         * @description Holds for requests that come from now on. LOG_LEVEL holds again after a restart.
+         */
+        put: operations["setLogLevel"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v2/repository/models/{model}/load": {
         parameters: {
             query?: never;
@@ -611,23 +649,6 @@ export interface paths {
         put?: never;
         /** Stop serving every version of a model */
         post: operations["kserveRepositoryUnload"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/models": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The models that are served, as vLLM lists them */
-        get: operations["vllmModels"];
-        put?: never;
-        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1246,45 +1267,6 @@ export interface components {
                 reason: string;
             }[];
         };
-        BundleState: {
-            /** @description In MODELS_DIR */
-            folder: string;
-            /** @description Absent when the manifest could not be read */
-            name?: string;
-            version?: string;
-            /** @enum {unknown} */
-            state: "ready" | "unavailable";
-            /** @description Why it is unavailable; of one that is ready, why its present content does not serve */
-            reason?: string;
-        };
-        BundleOutcome: {
-            /** @description In MODELS_DIR */
-            folder: string;
-            /** @description Absent when the manifest could not be read */
-            name?: string;
-            version?: string;
-            /**
-             * @description `kept`: is gone from the folder but something needs it. `refused`: does not serve; what the folder served before goes on
-             * @enum {unknown}
-             */
-            outcome: "loaded" | "unchanged" | "unloaded" | "kept" | "refused";
-            /** @description With `kept` and `refused` */
-            reason?: string;
-        };
-        Reload: {
-            bundles: components["schemas"]["BundleOutcome"][];
-            policies: {
-                /**
-                 * @description `refused`: the present ones go on deciding
-                 * @enum {unknown}
-                 */
-                outcome: "taken" | "refused";
-                /** @description With `refused`: of every file */
-                problems: string[];
-            };
-            /** @description That the models took */
-            seconds: number;
-        };
         /** @description A body of text */
         "commentanalyzer.TextEntry": {
             /** @description UTF-8 encoded text */
@@ -1654,6 +1636,57 @@ export interface components {
                 data?: (number | string)[];
             }[];
         };
+        BundleState: {
+            /** @description In MODELS_DIR */
+            folder: string;
+            /** @description Absent when the manifest could not be read */
+            name?: string;
+            version?: string;
+            /** @enum {unknown} */
+            state: "ready" | "unavailable";
+            /** @description Why it is unavailable; of one that is ready, why its present content does not serve */
+            reason?: string;
+        };
+        BundleOutcome: {
+            /** @description In MODELS_DIR */
+            folder: string;
+            /** @description Absent when the manifest could not be read */
+            name?: string;
+            version?: string;
+            /**
+             * @description `kept`: is gone from the folder but something needs it. `refused`: does not serve; what the folder served before goes on
+             * @enum {unknown}
+             */
+            outcome: "loaded" | "unchanged" | "unloaded" | "kept" | "refused";
+            /** @description With `kept` and `refused` */
+            reason?: string;
+        };
+        Reload: {
+            bundles: components["schemas"]["BundleOutcome"][];
+            policies: {
+                /**
+                 * @description `refused`: the present ones go on deciding
+                 * @enum {unknown}
+                 */
+                outcome: "taken" | "refused";
+                /** @description With `refused`: of every file */
+                problems: string[];
+            };
+            /** @description That the models took */
+            seconds: number;
+        };
+        /**
+         * @example {
+         *       "level": "debug"
+         *     }
+         */
+        LogLevel: {
+            /**
+             * @description Least severe lines to log. `debug` has health checks and scrapes
+             * @enum {unknown}
+             */
+            level: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
+        };
     };
     responses: never;
     parameters: never;
@@ -1693,6 +1726,28 @@ export interface operations {
             };
             /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `missing_text`: Neither `text` nor `texts` is given. `text_and_texts`: Both `text` and `texts` are given. `invalid_type`: `text` must be a string, `texts` a list of strings. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `too_many_to_explain`: `explain` is asked for more texts than one request may have explained. `text_too_long`: A text has more characters than a text may. `unknown_option`: An option is unknown. `invalid_option`: An option has a value that it cannot take. `invalid_header`: A header has a value that it cannot take. `model_and_policy`: Both `model` and a `policy` that names its models are given. `bad_request`: The request is not valid HTTP, or its address cannot be read. `invalid_body`: The body is not a JSON object. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["VllmError"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    /** @description What is wrong with the key, as RFC 6750 says it */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["VllmError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1756,7 +1811,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `overloaded`: More is waiting than the service takes on */
+            /** @description `overloaded`: More is waiting than the service takes on. `rate_limited`: The client has sent more than it may in this time */
             429: {
                 headers: {
                     /** @description Seconds to wait */
@@ -1836,9 +1891,40 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    /** @description What is wrong with the key, as RFC 6750 says it */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `request_timeout`: The request took too long to arrive */
             408: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: The client has sent more than it may in this time */
+            429: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1892,9 +1978,40 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    /** @description What is wrong with the key, as RFC 6750 says it */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `request_timeout`: The request took too long to arrive */
             408: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: The client has sent more than it may in this time */
+            429: {
+                headers: {
+                    /** @description Seconds to wait */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1912,337 +2029,6 @@ export interface operations {
             };
             /** @description `internal_error`: The service made a mistake */
             500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    listBundles: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Whether each serves */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        bundles: components["schemas"]["BundleState"][];
-                    };
-                };
-            };
-            /** @description `unknown_option`: An option is unknown. `bad_request`: The request is not valid HTTP, or its address cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `unauthorized`: The key is missing or wrong */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `request_timeout`: The request took too long to arrive */
-            408: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `headers_too_large`: The headers are larger than headers may be */
-            431: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `internal_error`: The service made a mistake */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    reloadModels: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description What became of each bundle and of the policies */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Reload"];
-                };
-            };
-            /** @description `unknown_option`: An option is unknown. `bad_request`: The request is not valid HTTP, or its address cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `unauthorized`: The key is missing or wrong */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `request_timeout`: The request took too long to arrive */
-            408: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `headers_too_large`: The headers are larger than headers may be */
-            431: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `models_unreadable`: MODELS_DIR cannot be read, so nothing was changed. `internal_error`: The service made a mistake */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `shutting_down`: The service is shutting down */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    loadBundle: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description As `GET /admin/bundles` has it */
-                folder: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description It serves */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["BundleOutcome"];
-                };
-            };
-            /** @description `unknown_option`: An option is unknown. `bad_request`: The request is not valid HTTP, or its address cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `unauthorized`: The key is missing or wrong */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `unknown_bundle`: MODELS_DIR has no bundle in a folder of that name */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `request_timeout`: The request took too long to arrive */
-            408: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `bundle_refused`: The bundle is not fit to be served */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `headers_too_large`: The headers are larger than headers may be */
-            431: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `internal_error`: The service made a mistake */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `shutting_down`: The service is shutting down */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    unloadModel: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-                version: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description It serves no more */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["BundleOutcome"];
-                };
-            };
-            /** @description `unknown_option`: An option is unknown. `bad_request`: The request is not valid HTTP, or its address cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `unauthorized`: The key is missing or wrong */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `unknown_model`: No served model has that name */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `request_timeout`: The request took too long to arrive */
-            408: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `model_needed`: The model cannot be unloaded, because something needs it */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `headers_too_large`: The headers are larger than headers may be */
-            431: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `internal_error`: The service made a mistake */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `shutting_down`: The service is shutting down */
-            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2379,68 +2165,9 @@ export interface operations {
             };
         };
     };
-    metrics: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description All metrics */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/plain": string;
-                };
-            };
-            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `request_timeout`: The request took too long to arrive */
-            408: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `headers_too_large`: The headers are larger than headers may be */
-            431: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `internal_error`: The service made a mistake */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
     analyzeComment: {
         parameters: {
-            query?: {
-                /** @description Any key will do for comments:analyze; never logged */
-                key?: string;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -2460,13 +2187,22 @@ export interface operations {
                     "application/json": components["schemas"]["commentanalyzer.AnalyzeCommentResponse"];
                 };
             };
-            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `body_too_large`: The body is larger than a body may be. `unsupported_media_type`: The body is not sent as JSON. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `body_too_large`: The body is larger than a body may be. `unsupported_media_type`: The body is not sent as JSON. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again. `unauthorized`: The key is missing or wrong */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["GoogleError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
                     "application/json": components["schemas"]["GoogleError"];
                 };
             };
@@ -2488,7 +2224,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `overloaded`: More is waiting than the service takes on */
+            /** @description `overloaded`: More is waiting than the service takes on. `rate_limited`: The client has sent more than it may in this time */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2558,7 +2294,7 @@ export interface operations {
                     "application/json": components["schemas"]["commentanalyzer.SuggestCommentScoreResponse"];
                 };
             };
-            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `body_too_large`: The body is larger than a body may be. `unsupported_media_type`: The body is not sent as JSON. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again */
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `invalid_header`: A header has a value that it cannot take. `no_texts`: `texts` is empty. `too_many_texts`: `texts` has more entries than one request may. `text_too_long`: A text has more characters than a text may. `body_too_large`: The body is larger than a body may be. `unsupported_media_type`: The body is not sent as JSON. `empty_after_normalization`: Nothing is left of a text to classify. `invalid_unicode`: A text is not valid Unicode. `quarantined`: A text has ended model processes before and is not run again. `unauthorized`: The key is missing or wrong */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2568,7 +2304,7 @@ export interface operations {
                     "application/json": components["schemas"]["GoogleError"];
                 };
             };
-            /** @description The key is missing */
+            /** @description `forbidden`: The key may not do this */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2595,7 +2331,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `overloaded`: More is waiting than the service takes on */
+            /** @description `overloaded`: More is waiting than the service takes on. `rate_limited`: The client has sent more than it may in this time */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2675,7 +2411,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read. `unauthorized`: The key is missing or wrong */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2756,6 +2492,24 @@ export interface operations {
                     "application/json": components["schemas"]["OpenAiError"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiError"];
+                };
+            };
             /** @description `unknown_model`: No served model has that name */
             404: {
                 headers: {
@@ -2792,7 +2546,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenAiError"];
                 };
             };
-            /** @description `overloaded`: More is waiting than the service takes on */
+            /** @description `overloaded`: More is waiting than the service takes on. `rate_limited`: The client has sent more than it may in this time */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2894,6 +2648,24 @@ export interface operations {
                     "application/json": components["schemas"]["TeiError"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeiError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeiError"];
+                };
+            };
             /** @description `unknown_model`: No served model has that name */
             404: {
                 headers: {
@@ -2948,7 +2720,7 @@ export interface operations {
                     "application/json": components["schemas"]["TeiError"];
                 };
             };
-            /** @description `overloaded`: More is waiting than the service takes on */
+            /** @description `overloaded`: More is waiting than the service takes on. `rate_limited`: The client has sent more than it may in this time */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3041,6 +2813,24 @@ export interface operations {
                     "application/json": components["schemas"]["TeiError"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeiError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeiError"];
+                };
+            };
             /** @description `unknown_model`: No served model has that name */
             404: {
                 headers: {
@@ -3095,7 +2885,7 @@ export interface operations {
                     "application/json": components["schemas"]["TeiError"];
                 };
             };
-            /** @description `overloaded`: More is waiting than the service takes on */
+            /** @description `overloaded`: More is waiting than the service takes on. `rate_limited`: The client has sent more than it may in this time */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3188,6 +2978,24 @@ export interface operations {
                     "application/json": components["schemas"]["TeiError"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeiError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeiError"];
+                };
+            };
             /** @description `unknown_model`: No served model has that name */
             404: {
                 headers: {
@@ -3242,7 +3050,7 @@ export interface operations {
                     "application/json": components["schemas"]["TeiError"];
                 };
             };
-            /** @description `overloaded`: More is waiting than the service takes on */
+            /** @description `overloaded`: More is waiting than the service takes on. `rate_limited`: The client has sent more than it may in this time */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3319,6 +3127,24 @@ export interface operations {
                     "application/json": components["schemas"]["TeiError"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeiError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeiError"];
+                };
+            };
             /** @description `unknown_model`: No served model has that name */
             404: {
                 headers: {
@@ -3373,7 +3199,7 @@ export interface operations {
                     "application/json": components["schemas"]["TeiError"];
                 };
             };
-            /** @description `overloaded`: More is waiting than the service takes on */
+            /** @description `overloaded`: More is waiting than the service takes on. `rate_limited`: The client has sent more than it may in this time */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3470,6 +3296,24 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeiError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeiError"];
+                };
+            };
             /** @description `request_timeout`: The request took too long to arrive */
             408: {
                 headers: {
@@ -3477,6 +3321,15 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: The client has sent more than it may in this time */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeiError"];
                 };
             };
             /** @description `headers_too_large`: The headers are larger than headers may be */
@@ -3668,6 +3521,24 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
             /** @description `request_timeout`: The request took too long to arrive */
             408: {
                 headers: {
@@ -3675,6 +3546,15 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: The client has sent more than it may in this time */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
                 };
             };
             /** @description `headers_too_large`: The headers are larger than headers may be */
@@ -3871,6 +3751,24 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
             /** @description `unknown_model`: No served model has that name */
             404: {
                 headers: {
@@ -3887,6 +3785,15 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: The client has sent more than it may in this time */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
                 };
             };
             /** @description `headers_too_large`: The headers are larger than headers may be */
@@ -3971,6 +3878,24 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
             /** @description `unknown_model`: No served model has that name */
             404: {
                 headers: {
@@ -3987,6 +3912,15 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: The client has sent more than it may in this time */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
                 };
             };
             /** @description `headers_too_large`: The headers are larger than headers may be */
@@ -4052,6 +3986,24 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
             /** @description `unknown_model`: No served model has that name */
             404: {
                 headers: {
@@ -4068,6 +4020,15 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: The client has sent more than it may in this time */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
                 };
             };
             /** @description `headers_too_large`: The headers are larger than headers may be */
@@ -4147,6 +4108,24 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
             /** @description `unknown_model`: No served model has that name */
             404: {
                 headers: {
@@ -4163,6 +4142,15 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: The client has sent more than it may in this time */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
                 };
             };
             /** @description `headers_too_large`: The headers are larger than headers may be */
@@ -4248,6 +4236,24 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
             /** @description `unknown_model`: No served model has that name */
             404: {
                 headers: {
@@ -4264,6 +4270,15 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: The client has sent more than it may in this time */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
                 };
             };
             /** @description `headers_too_large`: The headers are larger than headers may be */
@@ -4330,6 +4345,24 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
             /** @description `unknown_model`: No served model has that name */
             404: {
                 headers: {
@@ -4346,6 +4379,15 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: The client has sent more than it may in this time */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
                 };
             };
             /** @description `headers_too_large`: The headers are larger than headers may be */
@@ -4414,6 +4456,24 @@ export interface operations {
                     "application/json": components["schemas"]["KserveError"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
             /** @description `unknown_model`: No served model has that name */
             404: {
                 headers: {
@@ -4443,6 +4503,15 @@ export interface operations {
             };
             /** @description `unsupported_media_type`: The body is not sent as JSON */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `rate_limited`: The client has sent more than it may in this time */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4526,6 +4595,24 @@ export interface operations {
                     "application/json": components["schemas"]["KserveError"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
             /** @description `unknown_model`: No served model has that name */
             404: {
                 headers: {
@@ -4555,6 +4642,15 @@ export interface operations {
             };
             /** @description `unsupported_media_type`: The body is not sent as JSON */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `rate_limited`: The client has sent more than it may in this time */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4644,6 +4740,24 @@ export interface operations {
                     "application/json": components["schemas"]["KserveError"];
                 };
             };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
             /** @description `request_timeout`: The request took too long to arrive */
             408: {
                 headers: {
@@ -4655,6 +4769,15 @@ export interface operations {
             };
             /** @description `body_too_large`: The body is larger than a body may be */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `rate_limited`: The client has sent more than it may in this time */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4679,6 +4802,733 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                     "application/json": components["schemas"]["KserveError"];
+                };
+            };
+        };
+    };
+    vllmModels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Every version of every model */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {unknown} */
+                        object: "list";
+                        data: {
+                            /** @description What `model` of a request may say */
+                            id: string;
+                            /** @enum {unknown} */
+                            object: "model";
+                            /** @description Seconds since 1970 */
+                            created: number;
+                            owned_by: string;
+                            /** @description `name@version` */
+                            root: string;
+                            parent: null;
+                            /** @description Tokens that the model reads at once; longer texts take several windows */
+                            max_model_len: number;
+                            permission: Record<string, never>[];
+                        }[];
+                    };
+                };
+            };
+            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VllmError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VllmError"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: The client has sent more than it may in this time */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VllmError"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["VllmError"];
+                };
+            };
+        };
+    };
+    metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All metrics */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    /** @description What is wrong with the key, as RFC 6750 says it */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listBundles: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whether each serves */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        bundles: components["schemas"]["BundleState"][];
+                    };
+                };
+            };
+            /** @description `unknown_option`: An option is unknown. `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    /** @description What is wrong with the key, as RFC 6750 says it */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reloadModels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What became of each bundle and of the policies */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reload"];
+                };
+            };
+            /** @description `unknown_option`: An option is unknown. `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    /** @description What is wrong with the key, as RFC 6750 says it */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `models_unreadable`: MODELS_DIR cannot be read, so nothing was changed. `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `shutting_down`: The service is shutting down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    loadBundle: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As `GET /admin/bundles` has it */
+                folder: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It serves */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BundleOutcome"];
+                };
+            };
+            /** @description `unknown_option`: An option is unknown. `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    /** @description What is wrong with the key, as RFC 6750 says it */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_bundle`: MODELS_DIR has no bundle in a folder of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `bundle_refused`: The bundle is not fit to be served */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `shutting_down`: The service is shutting down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unloadModel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It serves no more */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BundleOutcome"];
+                };
+            };
+            /** @description `unknown_option`: An option is unknown. `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    /** @description What is wrong with the key, as RFC 6750 says it */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_model`: No served model has that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `model_needed`: The model cannot be unloaded, because something needs it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `shutting_down`: The service is shutting down */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getLogLevel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What holds now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogLevel"];
+                };
+            };
+            /** @description `unknown_option`: An option is unknown. `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    /** @description What is wrong with the key, as RFC 6750 says it */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    setLogLevel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LogLevel"];
+            };
+        };
+        responses: {
+            /** @description What holds now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogLevel"];
+                };
+            };
+            /** @description `invalid_json`: The body is not JSON. `invalid_utf8`: The body is not UTF-8. `invalid_body`: The body is not a JSON object. `invalid_type`: `text` must be a string, `texts` a list of strings. `invalid_option`: An option has a value that it cannot take. `unknown_option`: An option is unknown. `bad_request`: The request is not valid HTTP, or its address cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized`: The key is missing or wrong */
+            401: {
+                headers: {
+                    /** @description What is wrong with the key, as RFC 6750 says it */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The request took too long to arrive */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `body_too_large`: The body is larger than a body may be */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type`: The body is not sent as JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large`: The headers are larger than headers may be */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error`: The service made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4723,6 +5573,15 @@ export interface operations {
             };
             /** @description `unauthorized`: The key is missing or wrong */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
+            /** @description `forbidden`: The key may not do this */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4834,6 +5693,15 @@ export interface operations {
                     "application/json": components["schemas"]["KserveError"];
                 };
             };
+            /** @description `forbidden`: The key may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KserveError"];
+                };
+            };
             /** @description `unknown_model`: No served model has that name */
             404: {
                 headers: {
@@ -4896,81 +5764,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["KserveError"];
-                };
-            };
-        };
-    };
-    vllmModels: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Every version of every model */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        /** @enum {unknown} */
-                        object: "list";
-                        data: {
-                            /** @description What `model` of a request may say */
-                            id: string;
-                            /** @enum {unknown} */
-                            object: "model";
-                            /** @description Seconds since 1970 */
-                            created: number;
-                            owned_by: string;
-                            /** @description `name@version` */
-                            root: string;
-                            parent: null;
-                            /** @description Tokens that the model reads at once; longer texts take several windows */
-                            max_model_len: number;
-                            permission: Record<string, never>[];
-                        }[];
-                    };
-                };
-            };
-            /** @description `bad_request`: The request is not valid HTTP, or its address cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `request_timeout`: The request took too long to arrive */
-            408: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `headers_too_large`: The headers are larger than headers may be */
-            431: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `internal_error`: The service made a mistake */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                    "application/json": components["schemas"]["VllmError"];
                 };
             };
         };

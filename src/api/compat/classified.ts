@@ -97,7 +97,9 @@ async function answer<Outcome extends TextOutcome>(
   request.outcome.model = model.name;
   const results = found.results.map((outcome) => (outcome instanceof EngineError ? outcome : scored(model, outcome)));
   for (const result of results.slice(0, counted)) {
-    if (!(result instanceof EngineError)) metrics.classified(model.name, result.label, layerMeans(model, result.exact));
+    if (result instanceof EngineError) continue;
+    metrics.classified(model.name, result.label, layerMeans(model, result.exact));
+    metrics.scored(model, result.exact);
   }
   return { model, results: results as ScoredAs<Outcome>[], timing };
 }
