@@ -50,6 +50,22 @@ const SPOILT: Record<string, readonly [Edit, RegExp]> = {
     /maxTokens leaves no room/,
   ],
   'overlap of a whole window': [set('input.windowOverlap', 14), /windowOverlap is 14, expected less than the 14/],
+  'prompt without a place for the post': [
+    set('input.prompt', { template: 'Rude?', words: { NOT: 'No', OFF: 'Yes' } }),
+    /\/input\/prompt\/template: must match pattern/,
+  ],
+  'prompt without an answer': [
+    set('input.prompt', { template: '{text} Rude?', words: { OFF: 'Yes' } }),
+    /input\.prompt has no word for NOT/,
+  ],
+  'prompt with an answer too many': [
+    set('input.prompt', { template: '{text} Rude?', words: { NOT: 'No', OFF: 'Yes', BAD: 'Maybe' } }),
+    /input\.prompt names BAD/,
+  ],
+  'prompt with one answer for two labels': [
+    set('input.prompt', { template: '{text} Rude?', words: { NOT: 'Yes', OFF: 'Yes' } }),
+    /input\.prompt answers two labels with Yes/,
+  ],
   'column twice': [set('gates.1', { layer: 0, module: 'query' }), /gates lists 0\/query twice/],
   'column served and dropped': [set('dropped', [{ layer: 0, module: 'query' }]), /0\/query is in gates and in dropped/],
   'columns without a gate': [set('method.gate', null), /method\.gate is null/],

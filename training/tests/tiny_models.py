@@ -26,7 +26,7 @@ _ENCODER = {
     "intermediate_size": 24,
     "max_position_embeddings": 80,
 }
-_DECODER = {
+DECODER = {
     "vocab_size": 50,
     "hidden_size": 16,
     "num_hidden_layers": 3,
@@ -42,10 +42,10 @@ ENCODERS: dict[str, Any] = {
     "roberta": lambda: RobertaModel(RobertaConfig(**_ENCODER), add_pooling_layer=False),
 }
 DECODERS: dict[str, Any] = {
-    "llama": lambda: LlamaModel(LlamaConfig(**_DECODER)),
-    "mistral": lambda: MistralModel(MistralConfig(**_DECODER)),
-    "qwen2": lambda: Qwen2Model(Qwen2Config(**_DECODER)),
-    "gemma2": lambda: Gemma2Model(Gemma2Config(**_DECODER, head_dim=4, sliding_window=16)),
+    "llama": lambda: LlamaModel(LlamaConfig(**DECODER)),
+    "mistral": lambda: MistralModel(MistralConfig(**DECODER)),
+    "qwen2": lambda: Qwen2Model(Qwen2Config(**DECODER)),
+    "gemma2": lambda: Gemma2Model(Gemma2Config(**DECODER, head_dim=4, sliding_window=16)),
 }
 
 

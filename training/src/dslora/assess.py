@@ -17,10 +17,9 @@ from dslora.evaluation import (
     is_positive,
     offensive,
 )
-from dslora.export.ranks import live_components
 from dslora.files import write_json
-from dslora.inference import predict, softmax
-from dslora.run import Run, is_own_data
+from dslora.inference import softmax
+from dslora.run import TrainedRun, is_own_data
 
 _FILE = "calibration.json"
 _FOLDER = "evaluation"
@@ -44,7 +43,7 @@ class Calibration:
     distribution: dict[str, Any]
 
 
-def split_for(run: Run, dataset: Dataset, split: str) -> Split:
+def split_for(run: TrainedRun, dataset: Dataset, split: str) -> Split:
     """A split's rows, less those of which normalisation leaves nothing.
 
     Raises:
@@ -52,15 +51,15 @@ def split_for(run: Run, dataset: Dataset, split: str) -> Split:
     """
     if split not in dataset.splits:
         raise DsLoraError(f"{dataset.name} has no split {split!r}. It has: {', '.join(dataset.splits)}.")
-    if dataset.labels != run.classifier.spec.labels:
+    if dataset.labels != run.spec.labels:
         raise DsLoraError(
-            f"The model was trained for labels {', '.join(run.classifier.spec.labels)}, but {dataset.name} has "
+            f"The model was trained for labels {', '.join(run.spec.labels)}, but {dataset.name} has "
             f"{', '.join(dataset.labels)}. Evaluate it on data with the same labels."
         )
-    return dataset.without_refused(run.classifier.spec.normalization).splits[split]
+    return dataset.without_refused(run.spec.normalization).splits[split]
 
 
-def other_data(run: Run, dataset: Dataset) -> DsLoraError:
+def other_data(run: TrainedRun, dataset: Dataset) -> DsLoraError:
     """The error for data that are not those of the run where they have to be."""
     return DsLoraError(
         f"{dataset.name} is not what {run.folder} was trained on: its files or its development rows differ, so rows of "
@@ -68,16 +67,16 @@ def other_data(run: Run, dataset: Dataset) -> DsLoraError:
     )
 
 
-def calibrate(run: Run, dataset: Dataset) -> Calibration:
+def calibrate(run: TrainedRun, dataset: Dataset) -> Calibration:
     """Temperature, thresholds and distribution from the development split; kept in the run's folder."""
     rows = split_for(run, dataset, "development")
     labels = rows.labels
-    predictions = predict(run.classifier, run.encoder, rows.texts)
-    spec = run.classifier.spec
+    predictions = run.predict(rows.texts)
+    spec = run.spec
     temperature = fit_temperature(predictions.logits, labels)
     if predictions.windows.max() > 1:
         # Which window of a long text decides may depend on the temperature.
-        predictions = predict(run.classifier, run.encoder, rows.texts, temperature)
+        predictions = run.predict(rows.texts, temperature)
     raw, probabilities = softmax(predictions.logits), softmax(predictions.logits, temperature)
     positive = is_positive(labels, spec.labels, spec.positive_labels)
     calibration = Calibration(
@@ -91,16 +90,16 @@ def calibrate(run: Run, dataset: Dataset) -> Calibration:
             labels,
             spec.labels,
             predictions.gates,
-            run.classifier.gate_columns(),
+            run.gate_columns(),
             predictions.tokens,
-            kept=[i for i, layer in enumerate(run.classifier.gated_layers()) if live_components(layer).any()],
+            kept=run.live_columns(),
         ),
     )
     write_json(run.folder / _FILE, asdict(calibration))
     return calibration
 
 
-def load_calibration(run: Run, dataset: Dataset) -> Calibration:
+def load_calibration(run: TrainedRun, dataset: Dataset) -> Calibration:
     """What :func:`calibrate` kept, or made anew where it has not run.
 
     It is always of the run's own development split, whatever data the model is then measured on.
@@ -116,26 +115,26 @@ def load_calibration(run: Run, dataset: Dataset) -> Calibration:
     return Calibration(**values)
 
 
-def evaluate(run: Run, dataset: Dataset, split: str) -> Report:
-    """Figures of the PyTorch model on a split, written to ``evaluation/<split>.json`` and ``.md``.
+def evaluate(run: TrainedRun, dataset: Dataset, split: str) -> Report:
+    """Figures of the model on a split, written to ``evaluation/<split>.json`` and ``.md``.
 
     Temperature and thresholds come from the development split. Choose nothing by a test split's figures.
     """
     calibration = load_calibration(run, dataset)
     rows = split_for(run, dataset, split)
-    predictions = predict(run.classifier, run.encoder, rows.texts, calibration.temperature)
-    spec = run.classifier.spec
+    predictions = run.predict(rows.texts, calibration.temperature)
+    spec = run.spec
     report = build_report(
         model=run.folder.name,
         dataset=dataset.name,
         split=split,
-        precision="pytorch-fp32",
+        precision=run.computed_by,
         labels=spec.labels,
         positive_labels=spec.positive_labels,
         logits=predictions.logits,
         truth=rows.labels,
         gates=predictions.gates,
-        columns=run.classifier.gate_columns(),
+        columns=run.gate_columns(),
         temperature=calibration.temperature,
         thresholds=calibration.thresholds,
     )

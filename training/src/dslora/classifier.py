@@ -11,10 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dslora.architectures import ARCHITECTURES, Pooling, canonical_module
-from dslora.bases import load_config, load_encoder, resolve_base
+from dslora.bases import load_config, outline_encoder, resolve_base
 from dslora.errors import DsLoraError
 from dslora.methods import Method, MethodSettings, find_method
+from dslora.methods.method import target_layers
 from dslora.methods.peft_method import ADAPTER
+from dslora.sharding import copy_whole, is_sharded, whole
 from dslora.sparsity import L1Settings
 from dslora.tuner import GatedLinear, capture_gates
 from dslora.tuner.context import mean_over_tokens
@@ -74,8 +76,7 @@ class ClassifierSpec:
         values = dict(values)
         for name in ("labels", "positive_labels", "normalization"):
             values[name] = tuple(values[name])
-        adapter = dict(values["adapter"])
-        adapter["target_modules"] = tuple(adapter["target_modules"])
+        adapter = {k: tuple(v) if isinstance(v, list) else v for k, v in values["adapter"].items()}
         values["adapter"] = find_method(values["method"]).settings(**adapter)
         values["l1"] = L1Settings(**values["l1"]) if values["l1"] else None
         return cls(**values)
@@ -90,15 +91,19 @@ class Classifier(nn.Module):
         spec: How it was built.
     """
 
-    def __init__(self, encoder: Any, spec: ClassifierSpec) -> None:
+    def __init__(self, encoder: Any, spec: ClassifierSpec, head: nn.Linear | None = None) -> None:
         super().__init__()
         self.encoder = encoder
         self.spec = spec
+        # FSDP divides a model at these layers.
+        self._no_split_modules = getattr(encoder, "_no_split_modules", None)
         hidden_size = encoder.config.get_text_config().hidden_size
         self.dropout = nn.Dropout(spec.head_dropout)
-        self.head = nn.Linear(hidden_size, len(spec.labels))
-        nn.init.normal_(self.head.weight, std=0.02)
-        nn.init.zeros_(self.head.bias)
+        if head is None:
+            head = nn.Linear(hidden_size, len(spec.labels))
+            nn.init.normal_(head.weight, std=0.02)
+            nn.init.zeros_(head.bias)
+        self.head = head.requires_grad_(self.method.trains)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """One pass.
@@ -137,9 +142,21 @@ class Classifier(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def trained_state(self) -> dict[str, Tensor]:
-        """All that training changes: adapter, gates with their statistics, head. References, not copies."""
-        trained = {f"encoder.{name}" for name in self.method.trained_names(self.encoder)}
-        return {name: value for name, value in self.state_dict().items() if name in trained or name.startswith("head.")}
+        """All that training changes: adapter, gates with their statistics, head.
+
+        References, not copies; of weights that FSDP has divided, whole copies on the CPU.
+        """
+        trained = self._trained_names()
+        return {name: whole(value) for name, value in self.state_dict().items() if name in trained}
+
+    def _trained_names(self) -> set[str]:
+        head = {f"head.{name}" for name in self.head.state_dict()}
+        return head | {f"encoder.{name}" for name in self.method.trained_names(self.encoder)}
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether FSDP has divided its weights among processes."""
+        return is_sharded(self.parameters())
 
     @property
     def method(self) -> Method:
@@ -151,16 +168,27 @@ class Classifier(nn.Module):
         Raises:
             DsLoraError: Names differ: it belongs to another configuration.
         """
-        expected = self.trained_state().keys()
-        if expected != state.keys():
+        if self._trained_names() != state.keys():
             raise DsLoraError(
                 "The saved weights belong to another configuration (method, rank, target modules or gate). "
                 "Use the settings that they were trained with."
             )
-        self.load_state_dict(state, strict=False)
+        own = self.state_dict()
+        for name, values in state.items():
+            copy_whole(own[name], values)
 
-    def save(self, folder: Path) -> None:
-        """Writes spec, head and what the method keeps (PEFT's own format where it is a PEFT method)."""
+    def save(self, folder: Path, state: dict[str, Tensor] | None = None) -> None:
+        """Writes spec, head and what the method keeps (PEFT's own format where it is a PEFT method).
+
+        Args:
+            folder: Where to.
+            state: What :meth:`trained_state` returned, where this process has only a part of the weights.
+        """
+        if state is not None and self.is_sharded:
+            outline = outline_classifier(self.spec)
+            outline.load_state_dict(state, strict=False, assign=True)
+            outline.save(folder)
+            return
         folder.mkdir(parents=True, exist_ok=True)
         self.method.save(self.encoder, folder / _ADAPTER_FOLDER)
         save_file({k: v.detach().contiguous() for k, v in self.head.state_dict().items()}, folder / _HEAD_FILE)
@@ -178,8 +206,8 @@ class Classifier(nn.Module):
         if not spec_file.is_file():
             raise DsLoraError(f"{folder}: no {_SPEC_FILE}. Expected the folder of a model that dslora train wrote.")
         spec = ClassifierSpec.from_json(json.loads(spec_file.read_text(encoding="utf-8")))
-        base = _load_base(spec.base)
         method = find_method(spec.method)
+        base = _load_base(spec)
         targets = _targets(base, spec)
         encoder = method.load(base, spec.adapter, targets, folder / _ADAPTER_FOLDER, resolve_base(spec.base).id)
         classifier = cls(encoder, spec)
@@ -194,18 +222,44 @@ def last_token(hidden: Tensor, attention_mask: Tensor) -> Tensor:
     return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
 
 
-def build_classifier(spec: ClassifierSpec) -> Classifier:
+def build_classifier(spec: ClassifierSpec, base_dtype: str = "float32") -> Classifier:
     """A new classifier with untrained adapters and head.
 
     Seed torch before the call: initial weights are drawn from its generator.
 
+    Args:
+        spec: What to build.
+        base_dtype: Of the base's weights, by torch's name. What is trained is float32 in any case.
+
     Raises:
         DsLoraError: The base, the method or a target module is not known.
     """
-    method = find_method(spec.method)
-    base = _load_base(spec.base)
-    encoder = method.attach(base, spec.adapter, _targets(base, spec), resolve_base(spec.base).id)
-    return Classifier(encoder, spec)
+    method, source = find_method(spec.method), resolve_base(spec.base)
+    if base_dtype != "float32" and not method.adds_weights:
+        raise DsLoraError(
+            f"Method {method.name} trains the base's own weights, which must be float32. Leave --base-precision out."
+        )
+    base = _load_base(spec, base_dtype)
+    head = method.head(base, source, spec.adapter, spec.labels, spec.positive_labels)
+    encoder = method.attach(base, spec.adapter, _targets(base, spec), source.id)
+    return Classifier(encoder, spec, head)
+
+
+def outline_classifier(spec: ClassifierSpec, config: Any = None) -> Classifier:
+    """The same without any weights (on the meta device), from the base's configuration alone.
+
+    Args:
+        spec: What to build.
+        config: The base's configuration, where it need not be looked up.
+
+    Raises:
+        DsLoraError: The base, the method or a target module is not known.
+    """
+    method, source = find_method(spec.method), resolve_base(spec.base)
+    with torch.device("meta"):
+        base = outline_encoder(config or load_config(source))
+        encoder = method.attach(base, spec.adapter, _targets(base, spec), source.id)
+        return Classifier(encoder, spec)
 
 
 def default_pooling(base: str) -> Pooling:
@@ -225,8 +279,8 @@ def longest_input(base: str) -> int | None:
     return positions - padding
 
 
-def _load_base(name: str) -> Any:
-    base = load_encoder(resolve_base(name))
+def _load_base(spec: ClassifierSpec, dtype: str = "float32") -> Any:
+    base = find_method(spec.method).load_base(resolve_base(spec.base), spec.adapter, dtype)
     if hasattr(base.config, "use_cache"):
         base.config.use_cache = False
     return base
@@ -234,9 +288,14 @@ def _load_base(name: str) -> Any:
 
 def _targets(base: Any, spec: ClassifierSpec) -> tuple[str, ...]:
     targets = spec.adapter.target_modules or find_method(spec.method).default_targets(base.config.model_type)
-    linear = {name for name, module in base.named_modules() if isinstance(module, nn.Linear)}
     for target in targets:
-        if not any(name == target or name.endswith("." + target) for name in linear):
-            known = sorted({name.rsplit(".", 1)[-1] for name in linear})
-            raise DsLoraError(f"Target module {target!r} is not in the base model. It has: {', '.join(known)}.")
+        if target_layers(base, (target,)):
+            continue
+        linear = {name.rsplit(".", 1)[-1] for name, module in base.named_modules() if isinstance(module, nn.Linear)}
+        others = {type(m).__name__ for name, m in base.named_modules() if f".{name}".endswith(f".{target}")}
+        what = f"is a {others.pop()}, not a linear layer," if others else "is not"
+        raise DsLoraError(
+            f"Target module {target!r} {what} in the base model. Its linear layers: "
+            f"{', '.join(sorted(linear)) or 'none'}."
+        )
     return targets

@@ -82,6 +82,16 @@ def is_uncased(tokenizer: Any) -> bool:
     return bool(tokenizer.tokenize("A") == tokenizer.tokenize("a"))
 
 
+def plain_backend(tokenizer: Any) -> Any:
+    """A copy of a transformers tokenizer's ``tokenizers.Tokenizer`` that neither pads nor cuts."""
+    from tokenizers import Tokenizer
+
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_padding()
+    backend.no_truncation()
+    return backend
+
+
 def text_encoder(
     tokenizer: Any,
     steps: Sequence[str],
@@ -103,11 +113,7 @@ def text_encoder(
     Raises:
         DsLoraError: ``max_tokens`` leaves no room, or the tokenizer's special tokens are not a plain frame.
     """
-    from tokenizers import Tokenizer
-
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.no_padding()
-    backend.no_truncation()
+    backend = plain_backend(tokenizer)
     probe = backend.encode("a", add_special_tokens=False).ids
     framed = backend.encode("a", add_special_tokens=True).ids
     at = next((i for i in range(len(framed)) if framed[i : i + len(probe)] == probe), None)

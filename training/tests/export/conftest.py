@@ -119,6 +119,8 @@ def build(bases: dict[str, Path]) -> Build:
                 nn.init.normal_(value, std=0.05)
             elif "lora_gate" in name:
                 nn.init.normal_(value, std=0.2)
+            elif "lora_magnitude" in name:
+                value.data.mul_(torch.empty_like(value).uniform_(0.5, 2.0))
         for name, buffer in classifier.named_buffers():
             if name.endswith("input_mean"):
                 nn.init.normal_(buffer)

@@ -23,12 +23,15 @@ from .conftest import TEMPERATURE, Build, Export
         ("bert", "ds-lora", {"gate_pooling": "token", "gate_hidden": 0}),
         ("bert", "ds-lora", {"gate_shared": True}),
         ("bert", "ds-lora", {"gate_kind": "parameter-free"}),
+        ("bert", "ds-dora", {}),
         ("bert", "lora", {}),
+        ("bert", "qlora", {}),
         ("bert", "dora", {}),
         ("bert", "adalora", {}),
         ("bert", "houlsby", {}),
         ("bert", "full", {}),
         ("llama", "ds-lora", {}),
+        ("llama", "ds-qlora", {}),
     ],
 )
 def test_the_graph_computes_what_pytorch_computes(
@@ -99,11 +102,6 @@ def test_nothing_of_training_is_left(export: Export) -> None:
 def test_a_temperature_that_is_none_is_refused(build: Build, temperature: float) -> None:
     with pytest.raises(DsLoraError, match="temperature"):
         build_graph(build(), temperature)
-
-
-def test_an_unknown_layout_is_refused(build: Build) -> None:
-    with pytest.raises(DsLoraError, match="Expected one of: reference"):
-        build_graph(build(), 1.0, "fastest")
 
 
 def test_probabilities_sum_to_one(export: Export, encoder: TextEncoder, tmp_path: Path) -> None:

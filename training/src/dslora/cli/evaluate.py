@@ -10,13 +10,19 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     evaluate = commands.add_parser("evaluate", help="measure a trained run on a split")
     evaluate.add_argument("run", type=Path, help="folder that dslora train wrote")
     evaluate.add_argument("--split", default="development", help="development, test or train (default: development)")
+    evaluate.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     add_data(evaluate, required=False)
     evaluate.set_defaults(handler=_evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from dslora.assess import evaluate
-    from dslora.run import load_run
+    from dslora.ngram_run import load_any_run
+    from dslora.run import Run
+    from dslora.train.loop import resolve_device
 
-    run = load_run(arguments.run)
+    device = resolve_device(arguments.device)
+    run = load_any_run(arguments.run)
+    if isinstance(run, Run):
+        run.classifier.to(device)
     print(evaluate(run, data_settings(arguments, run.data).load(), arguments.split).to_markdown())

@@ -16,9 +16,16 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _pipeline(arguments: argparse.Namespace) -> None:
     from dslora.assess import calibrate, evaluate
+    from dslora.errors import DsLoraError
     from dslora.folder import check_target
+    from dslora.ngrams import NAME as NGRAMS
     from dslora.run import load_run
 
+    if arguments.method == NGRAMS:
+        raise DsLoraError(
+            f"Method {NGRAMS} has no PyTorch model that could become a bundle. "
+            "Use dslora train and dslora evaluate, or another method."
+        )
     # Asked before hours of training, not after.
     check_target(arguments.bundle, replace=arguments.replace)
     train.run(arguments)

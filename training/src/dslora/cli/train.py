@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dslora.cli.arguments import add_data, add_training, data_settings, normalization
 from dslora.errors import DsLoraError
-from dslora.options import refuse_foreign_options, settings_from
+from dslora.options import refuse_foreign_options, refuse_training_options, settings_from
 
 # What a folder holds that a training, finished or not, has written.
 _MARKS = ("run.json", "checkpoint.pt", "metrics.jsonl", "development.json")
@@ -22,36 +22,79 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from dslora.ngrams import NAME as NGRAMS
+
+    if arguments.method == NGRAMS:
+        _train_ngrams(arguments)
+    else:
+        _train_model(arguments)
+
+
+def _train_model(arguments: argparse.Namespace) -> None:
     from dslora.bases import load_tokenizer, resolve_base
     from dslora.classifier import ClassifierSpec, default_pooling
     from dslora.methods import find_method
-    from dslora.run import train_run
+    from dslora.run import read_record, train_run
     from dslora.sparsity import L1Settings
     from dslora.train import TrainSettings
+    from dslora.train.loop import resolve_device
 
     method = find_method(arguments.method)
     refuse_foreign_options(arguments, method.settings, method.name)
+    used = None if method.trains else ("device", "seed")
+    refuse_training_options(arguments, method.name, used=used, sparse=method.sparse)
     settings = settings_from(arguments, TrainSettings)
+    adapter = settings_from(arguments, method.settings)
+    l1 = settings_from(arguments, L1Settings) if method.sparse else None
+    method.check_machine()
+    resolve_device(settings.device)
+    source = resolve_base(arguments.base)
     data = data_settings(arguments)
     dataset = data.load()
-    steps = normalization(arguments, dataset.name, load_tokenizer(resolve_base(arguments.base)))
     spec = ClassifierSpec(
         base=arguments.base,
         method=method.name,
         labels=tuple(dataset.labels),
         positive_labels=tuple(dataset.positive_labels),
-        normalization=steps,
+        normalization=normalization(arguments, dataset.name, load_tokenizer(source)),
         max_tokens=arguments.max_tokens,
         window_overlap=arguments.window_overlap,
         pooling=default_pooling(arguments.base),
-        adapter=settings_from(arguments, method.settings),
-        l1=settings_from(arguments, L1Settings) if method.sparse else None,
+        adapter=adapter,
+        l1=l1,
     )
     with _setting_aside(arguments.out, arguments.overwrite):
         result = train_run(arguments.out, data, spec, settings, dataset=dataset, quiet=arguments.quiet)
+    if not method.trains:
+        print(f"{arguments.out}: development macro-F1 {result.macro_f1:.4f} without training, {result.seconds:.0f} s")
+        return
     print(
         f"{arguments.out}: development macro-F1 {result.macro_f1:.4f} in epoch {result.epoch} of {result.epochs}, "
         f"{result.parameters:,} trainable parameters, {result.zeros:.1%} exact zeros in A and B, "
+        f"{result.seconds:.0f} s"
+    )
+    for remark in read_record(arguments.out).get("remarks", ()):
+        print(remark)
+
+
+def _train_ngrams(arguments: argparse.Namespace) -> None:
+    from dslora.ngram_run import train_ngrams
+    from dslora.ngrams import NAME, TRAINING_OPTIONS, NgramSettings, NgramSpec
+    from dslora.normalization import default_steps
+    from dslora.train import TrainSettings
+
+    refuse_foreign_options(arguments, NgramSettings, NAME)
+    refuse_training_options(arguments, NAME, used=TRAINING_OPTIONS, sparse=False)
+    settings = settings_from(arguments, TrainSettings)
+    adapter = settings_from(arguments, NgramSettings)
+    data = data_settings(arguments)
+    dataset = data.load()
+    steps = tuple(arguments.normalization or default_steps(dataset.name, True))
+    spec = NgramSpec(tuple(dataset.labels), tuple(dataset.positive_labels), steps, adapter)
+    with _setting_aside(arguments.out, arguments.overwrite):
+        result = train_ngrams(arguments.out, data, spec, settings, dataset)
+    print(
+        f"{arguments.out}: development macro-F1 {result.macro_f1:.4f}, {result.parameters:,} weights, "
         f"{result.seconds:.0f} s"
     )
 

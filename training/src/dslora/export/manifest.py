@@ -13,15 +13,17 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from dslora.architectures import canonical_module
 from dslora.bases import resolve_base
-from dslora.classifier import Classifier
+from dslora.classifier import Classifier, ClassifierSpec
 from dslora.encoding import TextEncoder
 from dslora.errors import DsLoraError
 from dslora.export.details import BundleDetails
+from dslora.export.layouts import LayoutFigure
 from dslora.export.parity import LIMITS, Parity
 from dslora.export.ranks import Pruned
 from dslora.four_bit import element_count
-from dslora.methods import GatedSettings, LowRankSettings, find_method
+from dslora.methods import GatedSettings, LowRankSettings, ZeroShotSettings, find_method
 from dslora.methods.houlsby import Bottleneck
+from dslora.methods.zero_shot import prompt_of
 
 SCHEMA_VERSION: Final = 1
 MANIFEST_FILE: Final = "manifest.json"
@@ -39,8 +41,11 @@ class GraphEntry:
         file: Its name in the folder.
         data: Name of its external data, if any.
         precision: ``fp32`` or ``int8``.
-        layout: Name in ``dslora.export.graph.LAYOUTS``.
+        layout: Name in ``dslora.export.layouts.LAYOUTS``.
         parity: Against PyTorch.
+        nodes: How many the graph has.
+        scales: How activations become integers; None for float32.
+        timed: Figures that the layout was chosen by; empty where it was named.
     """
 
     file: str
@@ -48,6 +53,9 @@ class GraphEntry:
     precision: str
     layout: str
     parity: Parity
+    nodes: int
+    scales: str | None = None
+    timed: tuple[LayoutFigure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,7 @@ def build_manifest(
             "suffixIds": list(encoder.suffix_ids),
             "padId": encoder.pad_id,
             "pooling": spec.pooling,
+            **_prompt(spec),
         },
         "gates": [{"layer": layer, "module": module} for layer, module in pruned.gates],
         "dropped": [{"layer": layer, "module": module} for layer, module in pruned.dropped],
@@ -222,6 +231,14 @@ def _method(classifier: Classifier, pruned: Pruned) -> dict[str, Any]:
     }
 
 
+def _prompt(spec: ClassifierSpec) -> dict[str, Any]:
+    if not isinstance(spec.adapter, ZeroShotSettings):
+        return {}
+    prompt = prompt_of(spec.adapter, spec.labels, spec.positive_labels)
+    words = dict(zip(spec.labels, prompt.words, strict=True))
+    return {"prompt": {"template": prompt.template, "words": words}}
+
+
 def _gate(settings: GatedSettings) -> dict[str, Any]:
     learned = settings.gate_kind == "learned"
     return {
@@ -239,6 +256,13 @@ def _graph(folder: Path, graph: GraphEntry) -> dict[str, Any]:
         "precision": graph.precision,
         "executionProviders": list(PROVIDERS[graph.precision]),
         "layout": graph.layout,
+        "nodes": graph.nodes,
+        **({"scales": graph.scales} if graph.scales else {}),
+        **(
+            {"layoutsTimed": [{**vars(each), "milliseconds": dict(each.milliseconds)} for each in graph.timed]}
+            if graph.timed
+            else {}
+        ),
         "batchInvariant": max(parity.batch_probabilities, parity.batch_gates) <= LIMITS["int8"].batch,
         "externalData": [_file(folder, graph.data)] if graph.data else [],
         "parity": {

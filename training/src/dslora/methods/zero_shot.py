@@ -1,6 +1,6 @@
 """Zero-shot: a language model as it is, with a prompt around the text; a class is as likely as the word for it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from dslora.architectures import ARCHITECTURES
 from dslora.bases import BaseSource, load_output_embeddings, load_tokenizer
+from dslora.encoding import plain_backend
 from dslora.errors import DsLoraError
 from dslora.methods.method import Frame, Method, MethodSettings
+
+Ids = Callable[[str], tuple[int, ...]]
 
 PLACE = "{text}"
 # Texts that say nothing, by which the words' own frequency is measured; the last is no text at all.
@@ -95,7 +98,8 @@ class ZeroShot(Method):
 
     def frame(self, tokenizer: Any, settings: Any, labels: tuple[str, ...], positive_labels: tuple[str, ...]) -> Frame:
         before, after = _rendered(tokenizer, settings, prompt_of(settings, labels, positive_labels))
-        return _ids(tokenizer, before), _ids(tokenizer, after)
+        ids = _ids_of(tokenizer)
+        return ids(before), ids(after)
 
     def head(
         self, base: Any, source: BaseSource, settings: Any, labels: tuple[str, ...], positive_labels: tuple[str, ...]
@@ -104,11 +108,13 @@ class ZeroShot(Method):
         tokenizer = load_tokenizer(source)
         prompt = prompt_of(settings, labels, positive_labels)
         _, after = _rendered(tokenizer, settings, prompt)
-        tokens = _first_tokens(tokenizer, after, prompt.words)
+        ids = _ids_of(tokenizer)
+        tokens = _first_tokens(ids, after, prompt.words)
         head = _rows(load_output_embeddings(source, base), tokens)
         if settings.content_free:
             frame = self.frame(tokenizer, settings, labels, positive_labels)
-            head.bias.copy_(-_content_free(base, head, frame, tokenizer).log())
+            with torch.no_grad():
+                head.bias -= _content_free(base, head, frame, ids).log()
         return head
 
 
@@ -158,23 +164,24 @@ def _rendered(tokenizer: Any, settings: ZeroShotSettings, prompt: Prompt) -> tup
     return before, after
 
 
-def _ids(tokenizer: Any, text: str) -> tuple[int, ...]:
-    return tuple(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
+def _ids_of(tokenizer: Any) -> Ids:
+    backend = plain_backend(tokenizer)
+    return lambda text: tuple(backend.encode(text, add_special_tokens=False).ids)
 
 
-def _first_tokens(tokenizer: Any, before: str, words: Sequence[str]) -> list[int]:
+def _first_tokens(ids_of: Ids, before: str, words: Sequence[str]) -> list[int]:
     """The token that begins each word after the prompt.
 
     Raises:
         DsLoraError: Two words begin with the same.
     """
     joined = before if not before or before[-1].isspace() else before + " "
-    given = _ids(tokenizer, before)
+    given = ids_of(before)
     found = []
     for word in words:
-        ids = _ids(tokenizer, joined + word)
+        ids = ids_of(joined + word)
         # What stands before is cut as it is by itself, so that the text's windows can be framed by it.
-        found.append(ids[len(given)] if ids[: len(given)] == given else _ids(tokenizer, " " + word)[0])
+        found.append(ids[len(given)] if ids[: len(given)] == given else ids_of(" " + word)[0])
     if len(set(found)) < len(words):
         raise DsLoraError(
             f"Of the words {', '.join(words)} two begin with the same token of the base's vocabulary, so one forward "
@@ -194,12 +201,12 @@ def _rows(output: nn.Linear, tokens: Sequence[int]) -> nn.Linear:
 
 
 @torch.no_grad()
-def _content_free(base: Any, head: nn.Linear, frame: Frame, tokenizer: Any) -> Tensor:
+def _content_free(base: Any, head: nn.Linear, frame: Frame, ids_of: Ids) -> Tensor:
     """Mean probability of each class over texts without content, ``[labels]``."""
     before, after = frame
     rows = []
     for text in _CONTENT_FREE:
-        ids = torch.tensor([[*before, *_ids(tokenizer, text), *after]])
+        ids = torch.tensor([[*before, *ids_of(text), *after]])
         hidden = base(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
         rows.append(torch.softmax(head(hidden[0, -1]), dim=-1))
     return torch.stack(rows).mean(dim=0)
