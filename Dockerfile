@@ -23,7 +23,11 @@ COPY policies policies
 COPY src src
 # Seconds since 1970, for all files and the SBOM. The time of the commit makes builds of it equal.
 ARG SOURCE_DATE_EPOCH=0
-RUN SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" node scripts/image/assemble.ts /out
+RUN node scripts/image/assemble.ts /out \
+ && mkdir /app \
+ && cp -a /out/modules/app/. /out/models/app/. /out/service/app/. /app/ \
+ && node scripts/image/compile.ts /app /out/compiled/app/.compiled \
+ && rm -r /app
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Node, the seven libraries that it loads, and the service. There is no shell and no package manager to be misused.
@@ -39,9 +43,11 @@ COPY --from=build /out/runtime/ /
 COPY --from=build /out/modules/ /
 COPY --from=build /out/models/ /
 COPY --from=build /out/service/ /
+COPY --from=build /out/compiled/ /
 ENV NODE_ENV=production \
     HOME=/home/nonroot \
     PATH=/usr/local/bin \
+    NODE_COMPILE_CACHE=/app/.compiled \
     EXECUTION_PROVIDER=cpu
 WORKDIR /app
 # A number, because Kubernetes cannot tell from a name that it is not root. Any other number works too.
@@ -82,9 +88,11 @@ COPY --from=cuda-provider /out/ /app/node_modules/onnxruntime-node/bin/napi-v6/l
 COPY --from=build /out/modules/ /
 COPY --from=build /out/models/ /
 COPY --from=build /out/service/ /
+COPY --from=build /out/compiled/ /
 # `cuda` instead of `auto`: a GPU image that falls back to the CPU unnoticed would be slow for no visible reason.
 ENV NODE_ENV=production \
     HOME=/tmp \
+    NODE_COMPILE_CACHE=/app/.compiled \
     EXECUTION_PROVIDER=cuda
 WORKDIR /app
 USER 65532:65532

@@ -8,10 +8,11 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+
+import { freePort } from './free-port.ts';
 
 /** Milliseconds, on a machine that may be busy. */
 const START_TIMEOUT = 60_000;
@@ -85,14 +86,6 @@ function checkAnswer(text: string): void {
     assert.ok(Math.abs(sum - 1) < 1e-3, text);
     assert.ok(gates !== null && gates.layers.length > 0, text);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  return port;
 }
 
 async function timed(work: () => unknown): Promise<string> {

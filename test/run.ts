@@ -13,7 +13,7 @@ import { checkCommand } from './runner/command.ts';
 import { runNodeTests } from './runner/node-tests.ts';
 import { forbidSkips, type Outcome } from './runner/outcome.ts';
 import { runPytest } from './runner/pytest.ts';
-import { CLIENTS, KUBERNETES, RAY, TRAINING } from './runner/python-environment.ts';
+import { CLIENTS, CONTAINERS, KUBERNETES, RAY, TRAINING } from './runner/python-environment.ts';
 
 type Group = 'checks' | 'node' | 'python' | 'e2e';
 
@@ -50,6 +50,11 @@ const STEPS: readonly Step[] = [
     group: 'checks',
     run: () => current('scripts/write-prometheus-rule.ts'),
   },
+  {
+    name: 'licences of dependencies',
+    group: 'checks',
+    run: () => checkCommand('node', ['scripts/image/licenses.ts', '--check']),
+  },
   { name: 'tests of the checks', group: 'node', run: () => runNodeTests('test/runner', MINUTE) },
   { name: 'unit tests', group: 'node', run: () => runNodeTests('test/unit', 3 * MINUTE) },
   { name: 'API tests', group: 'node', run: () => runNodeTests('test/api', 3 * MINUTE) },
@@ -61,13 +66,25 @@ const STEPS: readonly Step[] = [
   { name: 'Python clients', group: 'e2e', run: CLIENTS.prepare },
   { name: 'Kubernetes tools', group: 'e2e', run: KUBERNETES.prepare },
   { name: 'Kubernetes manifests', group: 'e2e', run: () => runNodeTests('test/k8s', 3 * MINUTE) },
+  { name: 'Container programs', group: 'e2e', run: CONTAINERS.prepare },
+  { name: 'containers', group: 'e2e', run: () => runNodeTests('test/containers', 10 * MINUTE) },
   ...(options.full ? [{ name: 'Ray', group: 'e2e', run: RAY.prepare } as const] : []),
   { name: 'end-to-end tests', group: 'e2e', run: () => runNodeTests('test/e2e', 12 * MINUTE) },
 ];
 
 /** Also looks at the Python of end-to-end tests and examples, which has no configuration of its own. */
 function ruff(...command: readonly string[]): Promise<Outcome> {
-  const args = ['-m', 'ruff', ...command, '--config', 'pyproject.toml', '.', '../test/e2e', '../test/k8s', '../examples'];
+  const args = [
+    '-m',
+    'ruff',
+    ...command,
+    '--config',
+    'pyproject.toml',
+    '.',
+    '../test/e2e',
+    '../test/k8s',
+    '../examples',
+  ];
   return checkCommand(TRAINING.python, args, 'training');
 }
 

@@ -12,13 +12,14 @@
  * bytes. Runs in the build stage of the Dockerfile, on Debian.
  */
 import { execFileSync } from 'node:child_process';
-import { chmod, cp, lutimes, mkdir, readdir, realpath, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, readdir, realpath, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { licenseTable } from './licenses.ts';
 import { imagePackages, LEFT_OUT, type LockedPackage, readLock } from './packages.ts';
 import { type Component, writeSbom } from './sbom.ts';
+import { settle } from './settle.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** Types, sources that Node would not run, maps and manuals; licences stay. */
@@ -38,7 +39,7 @@ await standIn('sharp', join(out, 'modules/app/node_modules'));
 const libraries = await runtime(join(out, 'runtime'));
 await cp(join(ROOT, 'models'), join(out, 'models/app/models'), { recursive: true });
 await service(join(out, 'service/app'), packages, libraries);
-await settle(out);
+await settle(out, epoch);
 await chmod(join(out, 'runtime/tmp'), 0o1777);
 
 async function service(app: string, held: readonly LockedPackage[], debian: readonly Component[]): Promise<void> {
@@ -159,17 +160,4 @@ function ownerOf(file: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Times and rights do not depend on who built it, or where from. */
-async function settle(folder: string): Promise<void> {
-  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
-    const path = join(entry.parentPath, entry.name);
-    if (!entry.isSymbolicLink()) {
-      const executable = entry.isDirectory() || ((await stat(path)).mode & 0o100) !== 0;
-      await chmod(path, executable ? 0o755 : 0o644);
-    }
-    await lutimes(path, epoch, epoch);
-  }
-  await lutimes(folder, epoch, epoch);
 }

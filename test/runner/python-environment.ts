@@ -25,6 +25,8 @@ export const TRAINING = pythonEnvironment('training', { editable: true });
 export const CLIENTS = pythonEnvironment('test/clients');
 /** kubectl, and the schemas of Kubernetes. */
 export const KUBERNETES = pythonEnvironment('test/k8s');
+/** Programs that check the Dockerfile and docker-compose.yml. */
+export const CONTAINERS = pythonEnvironment('test/containers');
 /** Nodes of the Ray cluster that examples/ray runs on. */
 export const RAY = pythonEnvironment('examples/ray');
 
