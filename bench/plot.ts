@@ -58,6 +58,10 @@ export async function drawPlot({ title, x, y, points, knee }: Plot): Promise<str
       },
     ],
   };
+  return renderSvg(spec);
+}
+
+export async function renderSvg(spec: TopLevelSpec): Promise<string> {
   const view = new vega.View(vega.parse(compile(spec).spec), { renderer: 'none' });
   return `${await view.toSVG()}\n`;
 }

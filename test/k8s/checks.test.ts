@@ -1,9 +1,8 @@
 /** The checks of manifests, each shown what it must not let pass. */
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 
-import { type KubernetesObject, kustomize } from '../../scripts/kustomize.ts';
+import { type KubernetesObject, overlay } from '../../scripts/kustomize.ts';
 import { KUBERNETES } from '../runner/python-environment.ts';
 import { schemaProblems } from './custom-resources.ts';
 import type { Container, ContainerSecurity, PodSpec } from './objects.ts';
@@ -101,9 +100,8 @@ describe('references', () => {
 
   before(async () => {
     assert.equal((await KUBERNETES.prepare()).failed, 0);
-    const folder = (name: string) => fileURLToPath(new URL(`../../k8s/overlays/${name}`, import.meta.url));
-    good = JSON.stringify(await kustomize(folder('gpu')));
-    training = JSON.stringify(await kustomize(folder('training/several-nodes')));
+    good = JSON.stringify(await overlay('gpu'));
+    training = JSON.stringify(await overlay('training/several-nodes'));
   });
 
   /** Check -> what is changed where, and what is said. */

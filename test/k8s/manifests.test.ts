@@ -138,7 +138,7 @@ describe('manifests', () => {
     const ops = await buildOpsApp({
       engine: createFakeEngine(),
       lifecycle: createLifecycle(),
-      logger: createLogger('silent'),
+      logger: createLogger('silent', { write: () => {} }),
       metrics: createMetrics({ process: false }),
       config: { ...loadConfig({}), opsPort: 9090 },
       version: '0.0.0',
