@@ -6,16 +6,28 @@ import torch
 from transformers import (
     BertConfig,
     BertModel,
+    DistilBertConfig,
+    DistilBertModel,
     Gemma2Config,
     Gemma2Model,
+    Gemma3TextConfig,
+    Gemma3TextModel,
+    GemmaConfig,
+    GemmaModel,
     LlamaConfig,
     LlamaModel,
     MistralConfig,
     MistralModel,
+    MPNetConfig,
+    MPNetModel,
     Qwen2Config,
     Qwen2Model,
+    Qwen3Config,
+    Qwen3Model,
     RobertaConfig,
     RobertaModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
 )
 
 _ENCODER = {
@@ -47,12 +59,23 @@ DECODERS: dict[str, Any] = {
     "qwen2": lambda: Qwen2Model(Qwen2Config(**DECODER)),
     "gemma2": lambda: Gemma2Model(Gemma2Config(**DECODER, head_dim=4, sliding_window=16)),
 }
+# Families that only their graphs are tested with: the tuner sees nothing new in them.
+MORE: dict[str, Any] = {
+    "xlm-roberta": lambda: XLMRobertaModel(XLMRobertaConfig(**_ENCODER), add_pooling_layer=False),
+    "distilbert": lambda: DistilBertModel(
+        DistilBertConfig(vocab_size=50, dim=16, n_layers=3, n_heads=2, hidden_dim=24, max_position_embeddings=80)
+    ),
+    "mpnet": lambda: MPNetModel(MPNetConfig(**_ENCODER), add_pooling_layer=False),
+    "qwen3": lambda: Qwen3Model(Qwen3Config(**DECODER, head_dim=4)),
+    "gemma": lambda: GemmaModel(GemmaConfig(**DECODER, head_dim=4)),
+    "gemma3": lambda: Gemma3TextModel(Gemma3TextConfig(**DECODER, head_dim=4, sliding_window=16)),
+}
 
 
 def tiny(family: str, seed: int = 0) -> Any:
     """A random base model of a family, in evaluation mode."""
     torch.manual_seed(seed)
-    return (ENCODERS | DECODERS)[family]().eval()
+    return (ENCODERS | DECODERS | MORE)[family]().eval()
 
 
 def randomize(model: torch.nn.Module, seed: int = 1) -> None:

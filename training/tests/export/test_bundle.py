@@ -18,6 +18,7 @@ from dslora.export import LabelledTexts, bundle, prune, write_bundle
 from dslora.export.bundle import BundleReport
 from dslora.export.graph import build_graph
 from dslora.export.manifest import validate_manifest
+from dslora.export.precisions import Variant
 from dslora.export.session import GraphSession
 
 from .conftest import Given
@@ -195,7 +196,7 @@ def test_a_graph_outside_its_limits_is_not_written(
         weight.const_value = ir.tensor(weight.const_value.numpy() * 1.01, name="head.weight")
         return model
 
-    monkeypatch.setitem(bundle.PRECISIONS, "fp32", damaged)
+    monkeypatch.setattr(bundle, "variants", lambda *args: iter([Variant(damaged(graph), None)]))
     with pytest.raises(DsLoraError, match="fp32 graph does not agree with PyTorch"):
         write(given, tmp_path / "made-up", precisions=("fp32",))
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,8 @@ def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
     group.add_argument(
         "--data",
         required=required,
-        help=f"{', '.join(DATASETS)}, or a CSV, TSV or JSON Lines file, or a folder of such files",
+        help=f"{', '.join(DATASETS)}, a CSV, TSV, JSON Lines or Parquet file, a folder of such files, or "
+        "hub:owner/name[:configuration][@revision]",
     )
     group.add_argument("--data-dir", help="folder with the named data sets (default: DSLORA_DATA_DIR)")
     group.add_argument("--text-column", help="column with the posts, for a file of your own (default: text)")
@@ -70,6 +71,12 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
         choices=("fp32", "int8"),
         default=["int8"],
         help="precisions to write (default: int8)",
+    )
+    group.add_argument(
+        "--layout",
+        default="auto",
+        help="arrangement of the graph: auto (the fastest on this machine, timed), reference, k-concat, one-gemm, "
+        "small-gemm or naive (default: auto)",
     )
     group.add_argument("--languages", nargs="+", default=["en"], help="languages of the training data (default: en)")
     group.add_argument("--license", default="Apache-2.0", help="SPDX id of the bundle (default: Apache-2.0)")

@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
         languages=tuple(arguments.languages),
         license=arguments.license,
         splits=tuple(arguments.splits),
+        layout=arguments.layout,
         replace=arguments.replace,
     )
     print(summary(report))

@@ -13,22 +13,33 @@ from dslora.classifier import Classifier
 from dslora.encoding import TextEncoder
 from dslora.errors import DsLoraError
 from dslora.evaluation import measure
+from dslora.export.calibrate import activation_bounds
 from dslora.export.card import model_card
 from dslora.export.details import BundleDetails, LabelledTexts
+from dslora.export.fused import FusionError
 from dslora.export.golden import GoldenVectors
-from dslora.export.graph import LAYOUTS, build_graph
+from dslora.export.graph import build_graph
+from dslora.export.layouts import (
+    AUTO,
+    LAYOUTS,
+    REFERENCE,
+    LayoutFigure,
+    arrange,
+    candidates,
+    fastest,
+    table,
+    time_layouts,
+)
 from dslora.export.manifest import MANIFEST_FILE, EvaluationEntry, GraphEntry, build_manifest
 from dslora.export.outcome import Scores, WindowedTexts
-from dslora.export.parity import Parity, check_parity, measure_parity, pytorch_scores, reference
-from dslora.export.quantize import quantize
+from dslora.export.parity import Parity, check_parity, holds, measure_parity, pytorch_scores, reference
+from dslora.export.precisions import PRECISIONS, variants
 from dslora.export.ranks import Pruned, prune
 from dslora.export.session import GraphSession
 from dslora.export.tokenizer import write_tokenizer
 from dslora.files import write_json, write_text
 from dslora.folder import check_target, whole_folder
 
-# Order of preference in a manifest: the service takes the first that its provider runs.
-PRECISIONS: Final[dict[str, Callable[[ir.Model], ir.Model]]] = {"int8": quantize, "fp32": lambda model: model}
 PYTORCH: Final = "pytorch-fp32"
 # Windows a batch while figures are computed; what the answer is does not depend on it.
 _BATCH: Final = 16
@@ -69,7 +80,8 @@ def write_bundle(
     evaluation: Sequence[LabelledTexts] = (),
     *,
     precisions: Sequence[str] = ("int8",),
-    layout: str = "reference",
+    layout: str = REFERENCE,
+    calibration_texts: Sequence[str] = (),
     replace: bool = False,
     threads: int = 0,
     say: Callable[[str], None] = lambda message: None,
@@ -85,8 +97,11 @@ def write_bundle(
         parity_texts: At least 200 real, labelled texts, as a rule the development split. Each graph must agree
             with PyTorch on them.
         evaluation: Splits to measure PyTorch and every graph on, for manifest and card.
-        precisions: Keys of ``PRECISIONS``: which graphs to write.
-        layout: Name in ``dslora.export.graph.LAYOUTS``.
+        precisions: Names in ``PRECISIONS``: which graphs to write.
+        layout: Name in ``dslora.export.layouts.LAYOUTS``, or ``auto``: the fastest on this machine. An architecture
+            that cannot be fused is exported in the reference layout, and ``say`` is told.
+        calibration_texts: Texts of the training split, for the fixed scales of int8. Without any, int8 computes a
+            scale for each row.
         replace: Whether an existing bundle may be replaced.
         threads: Of onnxruntime; 0 takes all.
         say: Is told what is being done.
@@ -100,7 +115,10 @@ def write_bundle(
     temperature = details.calibration.temperature
     pruned = prune(classifier)
     say("building the graph")
-    graph = build_graph(pruned.classifier, temperature, layout)
+    graph = build_graph(pruned.classifier, temperature)
+    layouts = candidates(graph, layout)
+    calibration = WindowedTexts.of(encoder, calibration_texts).windows
+    model_type = pruned.classifier.encoder.config.get_text_config().model_type
     say(f"PyTorch's answers for {len(parity_texts.texts)} texts")
     expected = reference(classifier, temperature, encoder, parity_texts.texts, parity_texts.labels, pruned.kept_columns)
 
@@ -115,16 +133,29 @@ def write_bundle(
         entries: list[GraphEntry] = []
         nodes: dict[str, int] = {}
         tolerance: dict[str, dict[str, float]] = {}
-        for precision in sorted(precisions, key=list(PRECISIONS).index):
+        for precision in sorted(precisions, key=PRECISIONS.index):
             say(f"{precision}: graph, comparison with PyTorch")
-            model = PRECISIONS[precision](graph)
-            nodes[precision] = len(list(model.graph))
+            arranged = _arranged(graph, model_type, layouts, layout, precision, say)
+            bounds = (
+                activation_bounds(arranged.model, encoder, calibration, threads)
+                if precision == "int8" and calibration
+                else {}
+            )
             name = "model.onnx" if len(precisions) == 1 else f"model.{precision}.onnx"
-            data = _save(model, folder, name)
-            session = GraphSession(folder / name, threads)
-            parity = measure_parity(session, encoder, expected)
+            for variant in variants(precision, arranged.model, bounds):
+                data = _save(variant.model, folder, name)
+                session = GraphSession(folder / name, threads)
+                parity = measure_parity(session, encoder, expected)
+                if holds(precision, parity):
+                    break
+                say(f"{precision}, {variant.scales} scales: not close enough to PyTorch")
             check_parity(details.name, precision, parity)
-            entries.append(GraphEntry(name, data, precision, layout, parity))
+            nodes[precision] = len(variant.model.graph)
+            entries.append(
+                GraphEntry(
+                    name, data, precision, arranged.layout, parity, nodes[precision], variant.scales, arranged.figures
+                )
+            )
             own = Scores(*session.run_in_batches(encoder, golden.windowed.windows, 1))
             tolerance[precision] = golden.tolerance(precision, own, (parity.probabilities, parity.gates))
             for each, texts in splits:
@@ -152,8 +183,38 @@ def _check_options(precisions: Sequence[str], layout: str) -> None:
             f"Precisions: {', '.join(precisions) or 'none'}. "
             f"Expected one or more of: {', '.join(PRECISIONS)}, each once."
         )
-    if layout not in LAYOUTS:
-        raise DsLoraError(f"Graph layout {layout!r} is not known. Expected one of: {', '.join(LAYOUTS)}.")
+    if layout not in (AUTO, *LAYOUTS):
+        raise DsLoraError(f"Graph layout {layout!r} is not known. Expected one of: {', '.join((AUTO, *LAYOUTS))}.")
+
+
+@dataclass(frozen=True, eq=False)
+class _Arranged:
+    """The float32 graph in the layout that was chosen, and the figures that it was chosen by."""
+
+    layout: str
+    model: ir.Model
+    figures: tuple[LayoutFigure, ...]
+
+
+def _arranged(
+    reference: ir.Model, model_type: str, layouts: Sequence[str], asked: str, precision: str, say: Callable[[str], None]
+) -> _Arranged:
+    made: dict[str, ir.Model] = {}
+    for layout in layouts:
+        try:
+            made[layout] = arrange(reference, model_type, layout, precision)
+        except FusionError as error:
+            say(f"{precision}: layout {layout} is left out. {error}")
+    if asked != AUTO or len(made) == 1:
+        layout = next(iter(made))
+        return _Arranged(layout, made[layout], ())
+    say(f"{precision}: timing {len(made)} layouts")
+    # As the graph will run: integers change what a product costs beside everything else.
+    timed = {name: next(variants(precision, model, {})).model for name, model in made.items()}
+    figures = time_layouts(timed)
+    layout = fastest(figures)
+    say(f"{precision}: processor time on one thread\n{table(figures)}\n{precision}: {layout} is the fastest")
+    return _Arranged(layout, made[layout], tuple(figures))
 
 
 def _save(model: ir.Model, folder: Path, name: str) -> str | None:

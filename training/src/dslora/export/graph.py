@@ -1,15 +1,14 @@
 """The ONNX graph of a classifier: contract in docs/bundle.md, "Graphs".
 
-A layout is one way to arrange the same computation as a graph. ``reference`` is what PyTorch's exporter makes
-of the model, for any architecture. Faster ones join the table ``LAYOUTS``.
+This is what PyTorch's exporter makes of the model, for any architecture. ``dslora.export.layouts`` has faster
+arrangements of the same computation.
 """
 
 import ast
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -64,42 +63,21 @@ def _reference(classifier: Classifier, temperature: float) -> ir.Model:
     return model
 
 
-@dataclass(frozen=True)
-class Layout:
-    """One row of the table.
+def build_graph(classifier: Classifier, temperature: float) -> ir.Model:
+    """The float32 graph of a classifier in the layout ``reference``, which every architecture has.
 
-    Attributes:
-        name: As in the manifest's ``graphs[].layout``.
-        summary: One line for help texts.
-        build: Classifier (pruned, evaluation mode) and temperature to a float32 graph.
-    """
-
-    name: str
-    summary: str
-    build: Callable[[Classifier, float], ir.Model]
-
-
-LAYOUTS: Final[dict[str, Layout]] = {
-    layout.name: layout for layout in (Layout("reference", "what PyTorch's exporter makes of the model", _reference),)
-}
-
-
-def build_graph(classifier: Classifier, temperature: float, layout: str = "reference") -> ir.Model:
-    """The float32 graph of a classifier, without anything that names the machine it was made on.
+    It holds nothing that names the machine it was made on.
 
     Args:
         classifier: As :func:`dslora.export.ranks.prune` returns it.
         temperature: Divides the logits, above 0.
-        layout: Name in ``LAYOUTS``.
 
     Raises:
-        DsLoraError: The layout is not known, or the temperature is not above 0.
+        DsLoraError: The temperature is not above 0.
     """
-    if layout not in LAYOUTS:
-        raise DsLoraError(f"Graph layout {layout!r} is not known. Expected one of: {', '.join(LAYOUTS)}.")
     if not 0 < temperature < float("inf"):
         raise DsLoraError(f"The temperature is {temperature}; expected a number above 0. Calibrate again.")
-    model = LAYOUTS[layout].build(classifier, temperature)
+    model = _reference(classifier, temperature)
     _strip(model)
     return model
 

@@ -1,6 +1,7 @@
 """A graph as onnxruntime runs it. The only file that imports the runtime."""
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,22 @@ class GraphSession:
 
     def run(self, encoder: TextEncoder, windows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
         """One batch of windows, padded on the right: probabilities ``[n, labels]`` and gates ``[n, modules]``."""
+        probabilities, gates, *_ = self.outputs(encoder, windows)
+        return probabilities, gates
+
+    def outputs(self, encoder: TextEncoder, windows: Sequence[Sequence[int]]) -> list[Floats]:
+        """All outputs of the graph for one batch of windows, padded on the right."""
         ids, mask = encoder.pad(windows)
         feeds = {"input_ids": np.array(ids, dtype=np.int64), "attention_mask": np.array(mask, dtype=np.int64)}
-        probabilities, gates = self._session.run(["probabilities", "gates"], feeds)
-        return probabilities, gates
+        outputs: list[Floats] = self._session.run(None, feeds)
+        return outputs
+
+    def seconds(self, rows: int, tokens: int) -> float:
+        """Processor time of this thread for one batch without padding: all the work, where ``threads`` is 1."""
+        ids = np.ones((rows, tokens), dtype=np.int64)
+        begun = time.thread_time()
+        self._session.run(None, {"input_ids": ids, "attention_mask": ids})
+        return time.thread_time() - begun
 
     def run_in_batches(
         self, encoder: TextEncoder, windows: Sequence[Sequence[int]], size: int

@@ -1,0 +1,186 @@
+"""Ways to compute the adapted projections of one layer: the layouts between which an export chooses by measuring.
+
+For projections ``y_i = x W_i + b_i + (f_i * (x A_i)) B_i`` that read the same x, with W = [W_1 | W_2 | …], A likewise,
+B the B_i on a block diagonal, and f one factor for each rank component:
+
+    k-concat     y = [x | f * (x A)] [W ; B]                      one large product, which fused attention can contain
+    one-gemm     [y0 | u] = x [W | A],  y = y0 + (f * u) B        x is read once
+    small-gemm   y = x W + (f * (x A)) B                          branch beside the product
+    naive        each projection and branch by itself             the paper's way
+
+In the first three the gates of a layer share one product for each of their layers: ``W1`` one below the other, ``W2``
+on a block diagonal with a row for each rank component, so that the result is f without repeating anything.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import onnx_ir as ir
+
+from dslora.export.projections import Branch, LearnedGate, Projection, block_diagonal
+from dslora.export.surgery import Builder, Floats, constant
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """``source`` times ``weight`` is all projections of a layer, one beside the other, still without bias."""
+
+    source: ir.Value
+    weight: ir.Value
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A layer's projections together.
+
+    Attributes:
+        product: Where they are one product: its factors, which need not be computed outside fused attention.
+        value: Else the result without bias.
+    """
+
+    product: Product | None
+    value: ir.Value | None
+
+    def computed(self, build: Builder) -> ir.Value:
+        """The result without bias, as a value."""
+        if self.value is not None:
+            return self.value
+        assert self.product is not None
+        return build("MatMul", self.product.source, self.product.weight)
+
+
+class Layer:
+    """The projections of one group while their layout is built.
+
+    Args:
+        graph: Gets the constants.
+        projections: As the graph has them; at least one.
+        build: Gets the nodes.
+        gates: Filled with ``gate value -> (values of the group's factors [batch, R], column)``.
+    """
+
+    def __init__(
+        self,
+        graph: ir.Graph,
+        projections: list[Projection],
+        build: Builder,
+        gates: dict[ir.Value, tuple[ir.Value, int]],
+    ) -> None:
+        self.graph, self.projections, self.build, self.gates = graph, projections, build, gates
+        self.x = projections[0].x
+        # encoder.layer.0.attention.self.query.weight.T: what is above the projection.
+        above = projections[0].name.rpartition(".weight")[0].rpartition(".")[0]
+        self.name = f"{above or projections[0].name}.packed"
+        self.branches = [each.branch for each in projections if each.branch is not None]
+        self.sizes = [int(each.weight.shape[1]) for each in projections]
+        self.weight: Floats = np.hstack([each.weight for each in projections])
+
+    def constant(self, name: str, values: Floats) -> ir.Value:
+        return constant(self.graph, f"{self.name}.{name}", np.ascontiguousarray(values))
+
+    def a(self) -> Floats:
+        """``[K, R]``."""
+        return np.hstack([branch.a for branch in self.branches])
+
+    def b(self) -> Floats:
+        """``[R, N]``, with the constant factor of the gates where :meth:`scaled` leaves it out."""
+        blocks = []
+        for size, each in zip(self.sizes, self.projections, strict=True):
+            branch = each.branch
+            if branch is None:
+                blocks.append(np.zeros((0, size), dtype=np.float32))
+            else:
+                blocks.append(branch.b * np.float32(branch.scale if self._gates_are_packed() else 1))
+        return block_diagonal(blocks)
+
+    def low_rank(self) -> ir.Value:
+        """``x A``, ``[batch, sequence, R]``."""
+        return self.build("MatMul", self.x, self.constant("lora_A.T", self.a()))
+
+    def scaled(self, low_rank: ir.Value) -> ir.Value:
+        """``f * u``."""
+        if self._gates_are_packed():
+            axis = constant(self.graph, "axis.1", np.array([1], dtype=np.int64))
+            return self.build("Mul", low_rank, self.build("Unsqueeze", self._factors(), axis))
+        if len(self.branches) == 1:
+            return self.build("Mul", low_rank, self.branches[0].factor)
+        ranks = self.constant("ranks", np.array([b.rank for b in self.branches], dtype=np.int64))
+        parts = self.build.several("Split", len(self.branches), low_rank, ranks, axis=-1)
+        scaled = [self.build("Mul", part, each.factor) for part, each in zip(parts, self.branches, strict=True)]
+        return self.build("Concat", *scaled, axis=-1)
+
+    def _gates_are_packed(self) -> bool:
+        gates = [branch.gate for branch in self.branches]
+        first = gates[0]
+        return first is not None and all(
+            gate is not None and gate.pooled is first.pooled and (gate.hidden is None) == (first.hidden is None)
+            for gate in gates
+        )
+
+    def _factors(self) -> ir.Value:
+        """Gates of all branches, each as often as its branch has rank components: ``[batch, R]``."""
+        gates = [branch.gate for branch in self.branches if branch.gate is not None]
+        source = gates[0].pooled
+        hidden = [gate.hidden for gate in gates if gate.hidden is not None]
+        rows = [np.repeat(gate.output[0], branch.rank, axis=0) for gate, branch in _pairs(self.branches)]
+        if hidden:
+            source = self._gemm("gates.hidden", source, np.vstack([w for w, _ in hidden]), [b for _, b in hidden])
+            source = self.build("Relu", source)
+            weight = block_diagonal(rows)
+        else:
+            weight = np.vstack(rows)
+        biases = [np.repeat(gate.output[1], branch.rank) for gate, branch in _pairs(self.branches)]
+        values = self.build("Sigmoid", self._gemm("gates.output", source, weight, biases))
+        column = 0
+        for gate, branch in _pairs(self.branches):
+            self.gates[gate.value] = (values, column)
+            column += branch.rank
+        return values
+
+    def _gemm(self, name: str, x: ir.Value, weight: Floats, biases: list[Floats]) -> ir.Value:
+        # "lora_" in the name: what the quantiser must leave alone.
+        constants = (
+            self.constant(f"lora_{name}.weight", weight),
+            self.constant(f"lora_{name}.bias", np.concatenate(biases)),
+        )
+        return self.build("Gemm", x, *constants, transB=1)
+
+
+def _pairs(branches: list[Branch]) -> list[tuple[LearnedGate, Branch]]:
+    return [(branch.gate, branch) for branch in branches if branch.gate is not None]
+
+
+def _k_concat(layer: Layer) -> Packed:
+    source = layer.build("Concat", layer.x, layer.scaled(layer.low_rank()), axis=-1)
+    weight = layer.constant("weight.T", np.vstack([layer.weight, layer.b()]))
+    return Packed(Product(source, weight), None)
+
+
+def _one_gemm(layer: Layer) -> Packed:
+    wide = layer.build("MatMul", layer.x, layer.constant("weight.T", np.hstack([layer.weight, layer.a()])))
+    widths = layer.constant("widths", np.array([sum(layer.sizes), layer.a().shape[1]], dtype=np.int64))
+    y, low_rank = layer.build.several("Split", 2, wide, widths, axis=-1)
+    branch = layer.build("MatMul", layer.scaled(low_rank), layer.constant("lora_B.T", layer.b()))
+    return Packed(None, layer.build("Add", y, branch))
+
+
+def _small_gemm(layer: Layer) -> Packed:
+    y = layer.build("MatMul", layer.x, layer.constant("weight.T", layer.weight))
+    branch = layer.build("MatMul", layer.scaled(layer.low_rank()), layer.constant("lora_B.T", layer.b()))
+    return Packed(None, layer.build("Add", y, branch))
+
+
+def plain(layer: Layer) -> Packed:
+    """A layer without branches."""
+    return Packed(Product(layer.x, layer.constant("weight.T", layer.weight)), None)
+
+
+# How the branches of a layer are computed; "naive" leaves them as they are.
+ADAPTER_LAYOUTS: Final[dict[str, Callable[[Layer], Packed] | None]] = {
+    "k-concat": _k_concat,
+    "one-gemm": _one_gemm,
+    "small-gemm": _small_gemm,
+    "naive": None,
+}
