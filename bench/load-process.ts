@@ -13,9 +13,7 @@ import { shuffled } from './texts.ts';
 
 export interface LoadOrder {
   readonly origin: string;
-  readonly path: string;
-  /** Bodies. */
-  readonly requests: readonly Uint8Array[];
+  readonly requests: readonly { readonly path: string; readonly body: Uint8Array }[];
   readonly arrivals: { readonly connections: number } | { readonly ratePerSecond: number };
   /** Not counted. */
   readonly warmUpSeconds: number;
@@ -48,7 +46,6 @@ process.on('disconnect', () => process.exit(0));
 process.on('message', async (order: LoadOrder) => process.send?.(await run(order)));
 
 async function run(order: LoadOrder): Promise<LoadReport> {
-  const { path } = order;
   const connections = 'connections' in order.arrivals ? order.arrivals.connections : null;
   const pool = new Pool(order.origin, {
     connections,
@@ -91,7 +88,7 @@ async function run(order: LoadOrder): Promise<LoadReport> {
         }
         resolve(answered);
       };
-      const body = order.requests[which] as Uint8Array;
+      const { path, body } = order.requests[which] as LoadOrder['requests'][number];
       pool.dispatch(
         { path, method: 'POST', headers, body },
         {

@@ -18,6 +18,8 @@ export interface Load {
 }
 
 export interface LoadRequest {
+  /** Where it is posted to; `/classify` when nothing is said. */
+  readonly path?: string;
   readonly body: unknown;
   /** Of all windows, special tokens included. */
   readonly tokens: number;
@@ -36,8 +38,7 @@ export async function sendLoad(url: string, load: Load): Promise<LoadResult> {
   const child = fork(ENTRY, [], { serialization: 'advanced', execArgv: [] });
   const order: LoadOrder = {
     origin: url,
-    path: '/classify',
-    requests: load.requests.map(({ body }) => Buffer.from(JSON.stringify(body))),
+    requests: load.requests.map(({ path = '/classify', body }) => ({ path, body: Buffer.from(JSON.stringify(body)) })),
     arrivals: load.arrivals,
     warmUpSeconds: load.warmUpSeconds,
     seconds: load.seconds,

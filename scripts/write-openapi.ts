@@ -36,7 +36,7 @@ const { version } = JSON.parse(await readFile(new URL('../package.json', import.
 const app = await buildApp({
   engine,
   lifecycle: createLifecycle(),
-  logger: createLogger('silent'),
+  logger: createLogger('silent', { write() {} }),
   metrics: createMetrics({ process: false }),
   // Routes that need a key exist only where one is set.
   config: loadConfig({ ADMIN_KEY: 'for-the-document' }),

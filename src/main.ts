@@ -22,6 +22,7 @@ import { toggleDebug } from './observability/log-level.ts';
 import { createLogger } from './observability/logger.ts';
 import { createMetrics } from './observability/metrics.ts';
 import { observeModels } from './observability/model-log.ts';
+import { createStandardOutput } from './observability/standard-output.ts';
 import type { Tracing } from './observability/tracing/types.ts';
 import { observeWorkers } from './observability/worker-log.ts';
 import { createShutdown } from './shutdown.ts';
@@ -29,7 +30,8 @@ import { type SizedConfig, sizeConfig } from './sized-config.ts';
 import { TlsError } from './tls.ts';
 
 const { config, sizing } = await readConfig();
-const logger = createLogger(config.logLevel);
+const output = createStandardOutput();
+const logger = createLogger(config.logLevel, output);
 if (sizing.warning !== undefined) logger.warn(sizing.warning);
 const { workers, threads, batchTokens, from } = sizing;
 logger.info({ workers, threads, batchTokens, from }, 'inference processes');
@@ -89,7 +91,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) process.off(signal, leaveWh
 const { port } = app.server.address() as AddressInfo;
 if (opsApp !== undefined) logger.info(opsApp.server.address(), 'metrics and administration');
 const scheme = credentials.tls === undefined ? 'http' : 'https';
-process.stdout.write(announce(engine, { scheme, host: config.host, port }));
+output.write(announce(engine, { scheme, host: config.host, port }));
 
 function leaveWhileLoading(): void {
   process.exit(0);

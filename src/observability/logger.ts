@@ -4,8 +4,7 @@
  */
 import { type DestinationStream, type Logger, pino } from 'pino';
 
-/** @param destination standard output if absent */
-export function createLogger(level: string, destination?: DestinationStream): Logger {
+export function createLogger(level: string, destination: DestinationStream): Logger {
   const options = {
     level,
     base: null,
@@ -14,7 +13,7 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
     // Fastify logs whole requests under `req`, with their address and its query.
     serializers: { err: describeError, error: describeError, req: () => undefined, res: () => undefined },
   };
-  return destination === undefined ? pino(options) : pino(options, destination);
+  return pino(options, destination);
 }
 
 function describeError(error: unknown) {

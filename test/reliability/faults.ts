@@ -11,9 +11,11 @@ import { parseArgs } from 'node:util';
 
 import { syntheticTexts } from '../../bench/texts.ts';
 import { startService } from '../e2e/service.ts';
-import { createClient, referenceOf, startLoad, type Tally } from './load.ts';
+import { type Client, createClient, referenceOf, startLoad, type Tally } from './load.ts';
+import { OUTSIDE } from './outside.ts';
 import { childrenOf } from './process-tree.ts';
-import { SCENARIOS, type Scene } from './scenarios.ts';
+import { INSIDE } from './scenarios.ts';
+import type { Scenario, Scene } from './scene.ts';
 
 const { values: options } = parseArgs({
   options: {
@@ -24,8 +26,9 @@ const { values: options } = parseArgs({
   },
 });
 
+const SCENARIOS: Readonly<Record<string, Scenario>> = { ...INSIDE, ...OUTSIDE };
 const TEXTS = 200;
-const RECOVERY_MS = 30_000;
+const RECOVERY_MS = 60_000;
 
 interface Outcome {
   readonly scenario: string;
@@ -55,15 +58,7 @@ process.exitCode = failed.length > 0 ? 1 : 0;
 
 async function play(
   name: string,
-  {
-    env = () => ({}),
-    command,
-    connections = 16,
-    textsOfARequest = 4,
-    run,
-    ends = false,
-    expect = [200],
-  }: (typeof SCENARIOS)[string],
+  { env = () => ({}), command, connections = 16, textsOfARequest = 4, run, ends = false, expect = [200] }: Scenario,
   context: { after(cleanup: unknown): void },
 ): Promise<Outcome> {
   const models = options.models;
@@ -74,6 +69,7 @@ async function play(
   );
   const client = createClient(service.url);
   context.after(() => client.close());
+  await ready(client);
   const reference = await referenceOf(client, options.model, syntheticTexts(TEXTS));
   const load = startLoad(client, { model: options.model, reference, connections, textsOfARequest });
   const scene: Scene = {
@@ -98,6 +94,16 @@ async function play(
     slowestMs: Math.round(tally.slowestMs),
     after: unexpected.length > 0 ? `status ${unexpected.join(', ')} came` : after,
   };
+}
+
+async function ready(client: Client): Promise<void> {
+  const end = performance.now() + RECOVERY_MS;
+  for (;;) {
+    const answer = await client.get('/health/ready').catch(() => undefined);
+    if (answer?.status === 200) return;
+    if (performance.now() > end) throw new Error('The service was not ready in time');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 function statuses({ answered, codes }: Tally): string {

@@ -1,36 +1,12 @@
-/** What is broken: one entry a fault. Each returns what it did, in words with numbers. */
+/** What is broken inside: one entry a fault. Each returns what it did, in words with numbers. */
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { syntheticTexts } from '../../bench/texts.ts';
-import type { Service } from '../e2e/service.ts';
-import type { Client, Load } from './load.ts';
 import type { Child } from './process-tree.ts';
-
-export interface Scene {
-  readonly service: Service;
-  readonly client: Client;
-  readonly load: Load;
-  /** How long the fault goes on. */
-  readonly seconds: number;
-  children(role: string): Child[];
-  readonly context: { after(cleanup: unknown): void };
-}
-
-export interface Scenario {
-  /** Settings; called when the scenario begins. */
-  env?(): Readonly<Record<string, string>>;
-  readonly command?: readonly string[];
-  readonly connections?: number;
-  readonly textsOfARequest?: number;
-  /** Statuses that clients may get; 200 alone by default. */
-  readonly expect?: readonly number[];
-  /** The service is gone afterwards, as it should be. */
-  readonly ends?: boolean;
-  run(scene: Scene): Promise<string>;
-}
+import type { Scenario, Scene } from './scene.ts';
 
 const random = <T>(from: readonly T[]): T | undefined => from[Math.floor(Math.random() * from.length)];
 
@@ -50,7 +26,7 @@ function strike(role: string, signal: NodeJS.Signals, pauseMs: number) {
   };
 }
 
-export const SCENARIOS: Readonly<Record<string, Scenario>> = {
+export const INSIDE: Readonly<Record<string, Scenario>> = {
   'inference processes killed': { run: strike('inference', 'SIGKILL', 1_500), expect: [200, 503] },
   'abort in native code': { run: strike('inference', 'SIGABRT', 1_500), expect: [200, 503] },
   'tokenizer killed': { run: strike('tokenizer', 'SIGKILL', 1_500), expect: [200, 503] },
