@@ -85,6 +85,8 @@ async function settings(folder: string): Promise<Podman['env']> {
       'runtime = "runc"',
       'cgroup_manager = "cgroupfs"',
       'events_logger = "file"',
+      // Names without a registry are those of local images, also for Docker Compose.
+      'compat_api_enforce_docker_hub = false',
     ],
     'storage.conf': ['[storage]', 'driver = "overlay"', `graphroot = "${storage}/graph"`, `runroot = "${storage}/run"`],
   };
