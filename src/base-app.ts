@@ -6,7 +6,7 @@ import { type FastifyBaseLogger, type FastifyReply, type FastifyRequest, fastify
 import { guardRoutes } from './api/access/guard.ts';
 import type { KeyRing } from './api/access/key-ring.ts';
 import { limitRates } from './api/access/rate-limit.ts';
-import { answerClientError } from './api/client-error.ts';
+import { answerClientErrors } from './api/client-error.ts';
 import { closeConnections } from './api/close-connections.ts';
 import { sendProblem } from './api/error-handler.ts';
 import { acceptJsonOnly } from './api/json-body.ts';
@@ -48,7 +48,7 @@ export async function createBaseApp({ lifecycle, logger, metrics, config, keys, 
     ...(tls === undefined ? {} : { https: { ...limits, ...tls.options(), handshakeTimeout: config.headersTimeoutMs } }),
     // What is in hand when the listener closes is answered, also on connections that stay open.
     return503OnClosing: false,
-    clientErrorHandler: answerClientError,
+    clientErrorHandler: answerClientErrors(logger, metrics),
     // An address that cannot be read: no hook is told of it.
     frameworkErrors(error: Error, request: FastifyRequest, reply: FastifyReply) {
       reply.raw.once('finish', () => recordRequest(metrics, request, reply, reply.statusCode));

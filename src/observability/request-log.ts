@@ -1,5 +1,5 @@
 /** One log line and one measurement a request, when it is over. */
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 
 import type { Metrics } from './metrics.ts';
 import { formatTraceParent, parseTraceParent } from './trace-context.ts';
@@ -38,6 +38,9 @@ const QUIET_ROUTES: ReadonlySet<string> = new Set([
   '/v2/health/ready',
 ]);
 
+/** In the place of a route where there is none. */
+const UNMATCHED = 'unmatched';
+
 /** nginx's status for a client that did not wait. */
 const CLIENT_CLOSED_REQUEST = 499;
 
@@ -71,12 +74,22 @@ export function logRequests(app: FastifyInstance, metrics: Metrics, tracing?: Tr
 export function recordRequest(metrics: Metrics, request: FastifyRequest, reply: FastifyReply, status: number): void {
   const { method, outcome } = request;
   // The pattern of the route, not the address: that could hold anything, and without end. A colon is doubled in it.
-  const route = request.routeOptions.url?.replaceAll('::', ':') ?? 'unmatched';
+  const route = request.routeOptions.url?.replaceAll('::', ':') ?? UNMATCHED;
   const { sampled, traceId } = request.trace?.context ?? {};
   metrics.requested(route, status, reply.elapsedTime / 1000, sampled ? traceId : undefined);
   request.trace?.end({ route, status, ...outcome });
   const line = { method, route, status, durationMs: Math.round(reply.elapsedTime * 1000) / 1000, ...outcome };
   request.log[levelOf(route, status)](line, 'request');
+}
+
+/** What was not even a request. It has no method and no route, and its time is not known. */
+export function recordBroken(
+  metrics: Metrics,
+  logger: FastifyBaseLogger,
+  line: { readonly requestId: string; readonly status: number; readonly code: string },
+): void {
+  metrics.requested(UNMATCHED, line.status, 0);
+  logger.info({ ...line, route: UNMATCHED }, 'request');
 }
 
 function levelOf(route: string, status: number): 'debug' | 'info' | 'error' {

@@ -16,7 +16,7 @@ export async function buildTestApp(settings: Partial<Config> = {}, dependencies:
   const raw: string[] = [];
   const engine = createFakeEngine();
   const lifecycle = createLifecycle();
-  const metrics = createMetrics({ process: false });
+  const metrics = dependencies.metrics ?? createMetrics({ process: false });
   metrics.watch(engine);
   const logger = createLogger('debug', { write: (line) => void raw.push(line) });
   const config = { ...loadConfig({}), ...settings };

@@ -33,6 +33,17 @@ async function until(condition: () => boolean): Promise<void> {
 }
 
 describe('connections', () => {
+  it('give what is not HTTP an id, and a line in the log with it and nothing else', async (t) => {
+    const { log, metrics, port } = await listen(t);
+    const answer = await exchange(port, 'marked / HTTP/1.1\r\nmarked\r\n\r\n');
+    const [, id] = /\r\nX-Request-Id: ([\da-f-]{36})\r\n/.exec(answer) ?? [];
+    assert.equal((JSON.parse(answer.slice(answer.indexOf('{'))) as { requestId: string }).requestId, id);
+    const [line] = log.requests();
+    assert.deepEqual([line?.requestId, line?.route, line?.status, line?.code], [id, 'unmatched', 400, 'bad_request']);
+    assert.equal(log.text().includes('marked'), false);
+    assert.match(await metrics.expose(), /duration_seconds_count\{route="unmatched",status="400"\} 1\n/);
+  });
+
   it('tells the engine when a client has gone, and counts it apart', async (t) => {
     const { engine, log, port } = await listen(t);
     engine.hold = true;

@@ -61,4 +61,44 @@ describe('GET /metrics', () => {
     assert.equal(text.includes('0'.repeat(64)), false);
     assert.equal(sample(text, 'dslora_worker_exits_total{role="inference",expected="false"}'), 1);
   });
+
+  it('has no series more for anything that a client can choose', async () => {
+    const { app, classify, metrics } = await buildTestApp();
+    const ask = async (name: string) => {
+      await app.inject({ method: 'DELETE', url: `/${name}?${name}` });
+      await app.inject({ url: `/models/${name}`, headers: { host: name, 'user-agent': name, 'x-request-id': name } });
+      await classify({ text: name, model: name });
+      await classify({ text: name, policy: name }, { 'x-request-id': name });
+      await classify({ text: name, [name]: name });
+    };
+    await ask('first');
+    const series = async () => (await metrics.expose()).split('\n').filter((line) => !line.startsWith('#')).length;
+    const before = await series();
+    for (let k = 0; k < 20; k++) await ask(`name-${k}`);
+    assert.equal(await series(), before);
+  });
+
+  it('tells drift of what is answered, in every protocol, and of no model that is gone', async () => {
+    const { app, classify, metrics } = await buildTestApp(
+      {},
+      {
+        metrics: createMetrics({
+          process: false,
+          drift: { driftWindowTexts: 10, driftWindowMinutes: 1, driftMinTexts: 3 },
+        }),
+      },
+    );
+    const told = async (name: string) => sample(await metrics.expose(), name);
+    const texts = 'dslora_drift_texts{model="gated",version="1.2.3"}';
+    await classify({ texts: ['rude', 'kind'] });
+    assert.equal(await told(texts), 2);
+    assert.equal((await metrics.expose()).includes('dslora_drift_gate_psi{'), false);
+    await app.inject({ method: 'POST', url: '/predict', payload: { inputs: 'kind' } });
+    assert.equal(await told(texts), 3);
+    assert.ok((await told('dslora_drift_gate_psi{model="gated",version="1.2.3",layer="1"}')) > 0.25);
+    // Variants for explanations, and texts without an answer, are nothing that was served.
+    await classify({ text: 'kind and more words', explain: true });
+    assert.equal(await told(texts), 4);
+    assert.equal(await told('dslora_drift_texts{model="plain",version="1.2.3"}'), 0);
+  });
 });

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 
 import { skipWithout } from './program.ts';
-import { startService } from './service.ts';
+import { startService, waitFor } from './service.ts';
 
 const MARK = 'Qzxvmarked';
 
@@ -34,6 +34,25 @@ describe('what the process tells about itself', () => {
     assert.match(String(requestId), /^[0-9a-f-]{36}$/);
     assert.ok(Number(durationMs) > 0);
     assert.deepEqual([status, model, texts], [200, 'tiny', 2]);
+  });
+
+  it('logs more after SIGUSR2, and as before after another', async (t) => {
+    const service = await startService(t);
+    const probe = async () => (await fetch(`${service.url}/health/live`)).status;
+    const lines = () => service.requests().length;
+    await probe();
+    assert.equal(lines(), 0);
+    for (const level of ['debug', 'info']) {
+      service.process.kill('SIGUSR2');
+      await waitFor(() => (service.output().includes(`"logLevel":"${level}"`) ? true : undefined));
+      await probe();
+    }
+    await service.classify({ text: 'you are kind' });
+    await waitFor(() => (service.output().includes('/classify","status"') ? true : undefined));
+    assert.deepEqual(
+      service.requests().map(({ route }) => route),
+      ['/health/live', '/classify'],
+    );
   });
 
   it('exposes metrics of the work that was done', async (t) => {

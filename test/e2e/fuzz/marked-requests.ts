@@ -102,6 +102,8 @@ function wrongHeaders(mark: string): Record<string, string> {
     'x-forwarded-for': mark,
     'x-forwarded-host': mark,
     traceparent: mark,
+    tracestate: `vendor=${mark}`,
+    baggage: `text=${mark}`,
     // Not of the form that is taken over into the log.
     'x-request-id': `${mark} ${mark}`,
   };

@@ -1,4 +1,4 @@
-/** Nothing that a client sends reaches a log or a metric, chooses a file, or makes the service call an address. */
+/** Nothing that a client sends reaches a log, a metric or a trace, chooses a file, or makes the service call an address. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -11,6 +11,7 @@ import { describe, it, type TestContext } from 'node:test';
 
 import { copyTiny, modelsFolder } from '../../fixtures/bundle-copy.ts';
 import { childrenOf } from '../../reliability/process-tree.ts';
+import { type Receiver, startReceiver } from '../otlp-receiver.ts';
 import { type Service, startService, waitFor } from '../service.ts';
 import { type Document, type MarkedRequest, markedRequests } from './marked-requests.ts';
 
@@ -31,22 +32,25 @@ async function start(t: TestContext, env: Readonly<Record<string, string>> = {})
     manifest.name = SECRET;
   });
   const feedback = join(folder, 'feedback.jsonl');
+  const collector = await startReceiver(t);
   const service = await startService(t, {
     MODELS_DIR: models,
     ADMIN_KEY,
     FEEDBACK_FILE: feedback,
     LOG_LEVEL: 'trace',
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+    DRIFT_MIN_TEXTS: '1',
     ...env,
   });
-  return { service, folder, feedback };
+  return { service, folder, feedback, collector };
 }
 
 /** The service must have been asked for all that it can say. */
-async function assertUnmarked(service: Service): Promise<void> {
+async function assertUnmarked(service: Service, collector: Receiver): Promise<void> {
   const metrics = await (await fetch(`${service.url}/metrics`)).text();
   assert.equal(await service.stop(), 0);
-  for (const said of [metrics, service.output()]) {
-    const line = said.split('\n').find((one) => one.toLowerCase().includes(MARK));
+  for (const said of [metrics, service.output(), collector.raw()]) {
+    const line = said.split(/[\n{]/).find((one) => one.toLowerCase().includes(MARK));
     assert.equal(line, undefined);
   }
 }
@@ -63,7 +67,7 @@ describe('what a client sends', () => {
     await once(canary.listen(0, '127.0.0.1'), 'listening');
     t.after(() => canary.close());
     const { port } = canary.address() as AddressInfo;
-    const { service, folder, feedback } = await start(t, { BODY_LIMIT_BYTES: String(BODY_LIMIT) });
+    const { service, folder, feedback, collector } = await start(t, { BODY_LIMIT_BYTES: String(BODY_LIMIT) });
     const outside = join(folder, OUTSIDE);
     const values = [
       `You are ${MARK}, everyone.`,
@@ -118,13 +122,16 @@ describe('what a client sends', () => {
     assert.equal(called, 0);
     // Marks that are meant to be kept are kept, and only there.
     assert.ok((await readFile(feedback, 'utf8')).includes(MARK));
-    await assertUnmarked(service);
+    await assertUnmarked(service, collector);
+    const spans = collector.spans();
+    t.diagnostic(`${spans.length} spans`);
+    assert.ok(spans.length > total / 2);
     // With the document and the metrics.
     assert.equal(service.requests().length, total + 2);
   });
 
   it('stays out of them when it is not even HTTP, or breaks off', async (t) => {
-    const { service } = await start(t);
+    const { service, collector } = await start(t);
     const { hostname, port } = new URL(service.url);
     const head = `POST /classify?${MARK} HTTP/1.1\r\nHost: ${MARK}\r\nContent-Type: application/json\r\n`;
     const statuses: number[] = [];
@@ -152,11 +159,11 @@ describe('what a client sends', () => {
       socket.destroy();
     }
     await waitFor(() => service.requests().find(({ status }) => status === 499) ?? undefined);
-    await assertUnmarked(service);
+    await assertUnmarked(service, collector);
   });
 
   it('stays out of them when processes are killed with it in hand, and at shutdown', async (t) => {
-    const { service } = await start(t);
+    const { service, collector } = await start(t);
     const inHand = service
       .classify({ texts: Array.from({ length: 8 }, (_, more) => `${MARK} `.repeat(500 + more)) })
       .then(({ status }) => status);
@@ -172,7 +179,7 @@ describe('what a client sends', () => {
     assert.ok([422, 503, 504].includes(answered), String(answered));
     assert.match(service.output(), /worker process ended/);
     const atShutdown = Array.from({ length: 8 }, () => service.classify({ text: MARK }).catch(() => undefined));
-    await assertUnmarked(service);
+    await assertUnmarked(service, collector);
     await Promise.all(atShutdown);
   });
 });
