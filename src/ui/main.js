@@ -1,6 +1,7 @@
 /** Starts the page: what the service offers, and the view that the address names. */
 import { compareView } from './compare-view.js';
 import { fileView } from './file-view.js';
+import { askForKey, wantsKey } from './key.js';
 import { problemCard } from './result.js';
 import { fetchModels, fetchPolicies, ProblemError } from './service.js';
 import { textView } from './text-view.js';
@@ -13,8 +14,7 @@ const VIEWS = { text: textView, compare: compareView, file: fileView };
 const built = new Set();
 
 try {
-  const [models, policies] = await Promise.all([fetchModels(), fetchPolicies()]);
-  const offer = { models, policies };
+  const offer = await fetchOffer();
   const show = () => showView(offer);
   addEventListener('hashchange', show);
   show();
@@ -22,6 +22,20 @@ try {
   const problem =
     error instanceof ProblemError ? error.problem : { status: 0, code: 'page', title: 'This page made a mistake' };
   document.querySelector('#notice')?.replaceChildren(problemCard(problem));
+}
+
+/** @returns {Promise<import('./choices.js').Offer>} once there is a key that will do, where one is needed */
+async function fetchOffer() {
+  for (;;) {
+    try {
+      const [models, policies] = await Promise.all([fetchModels(), fetchPolicies()]);
+      return { models, policies };
+    } catch (error) {
+      const place = document.querySelector('#notice');
+      if (place === null || !(error instanceof ProblemError) || !wantsKey(error.problem)) throw error;
+      await askForKey(place);
+    }
+  }
 }
 
 /** @param {import('./choices.js').Offer} offer */

@@ -1,4 +1,5 @@
 /** The service's API, as this page uses it. */
+import { keyHeaders } from './key.js';
 
 /**
  * @typedef {{ readonly name: string, readonly version: string, readonly default: boolean, readonly description: string,
@@ -74,7 +75,8 @@ export function classify(body, signal) {
  * @param {RequestInit} [init]
  */
 async function call(path, init) {
-  const response = await fetch(path, init).catch((/** @type {unknown} */ error) => {
+  const headers = { ...init?.headers, ...keyHeaders() };
+  const response = await fetch(path, { ...init, headers }).catch((/** @type {unknown} */ error) => {
     if (init?.signal?.aborted) throw error;
     throw new ProblemError(
       {

@@ -1,11 +1,16 @@
 /** The current request as commands that can be run elsewhere. */
 import { h } from './dom.js';
+import { keyHeaders } from './key.js';
+
+/** Whether the service needs a key; commands say where it stands, and never what it is. */
+const needsKey = () => 'authorization' in keyHeaders();
 
 /** @param {import('./service.js').Body} body */
 function curl(body) {
   // Within single quotes a shell reads nothing but the quote itself.
   const json = JSON.stringify(body, null, 2).replaceAll("'", "'\\''");
-  return `curl -s ${location.origin}/classify \\\n  -H 'content-type: application/json' \\\n  -d '${json}'`;
+  const key = needsKey() ? '  -H "authorization: Bearer $API_KEY" \\\n' : '';
+  return `curl -s ${location.origin}/classify \\\n  -H 'content-type: application/json' \\\n${key}  -d '${json}'`;
 }
 
 /** @param {import('./service.js').Body} body */
@@ -17,7 +22,9 @@ function typescript(body) {
   return [
     `const response = await fetch('${location.origin}/classify', {`,
     "  method: 'POST',",
-    "  headers: { 'content-type': 'application/json' },",
+    needsKey()
+      ? "  headers: { 'content-type': 'application/json', authorization: 'Bearer ' + process.env.API_KEY },"
+      : "  headers: { 'content-type': 'application/json' },",
     `  body: JSON.stringify(${literal}),`,
     '});',
     'if (!response.ok) throw new Error((await response.json()).title);',

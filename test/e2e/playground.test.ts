@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import axe from 'axe-core';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 
+import { digestOf } from '../../src/api/access/api-key.ts';
 import { type Service, startService } from './service.ts';
 
 const MODELS = fileURLToPath(new URL('../../models', import.meta.url));
@@ -272,5 +273,33 @@ describe('the playground', { skip }, () => {
       .setInputFiles({ name: 'b.csv', mimeType: 'text/csv', buffer: Buffer.from('text\n') });
     await page.locator('.problem').getByText('The file has no rows').waitFor();
     await close(page);
+  });
+});
+
+describe('the playground of a service that needs keys', { skip }, () => {
+  it('asks for one, keeps it in this tab, and shows where it stands but not what it is', async (t) => {
+    const key = 'dsl_of-the-playground';
+    const service = await startService(t, { API_KEYS: `page=classify:${digestOf(key).toString('hex')}` });
+    const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
+    t.after(() => browser.close());
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await page.goto(service.url);
+    await page.getByLabel('This service needs a key').fill('dsl_wrong');
+    await page.keyboard.press('Enter');
+    await page.getByLabel('This key will not do here').fill(key);
+    await page.keyboard.press('Enter');
+    await page.locator('main section textarea').first().waitFor();
+    // The tab keeps it.
+    await page.reload();
+    await page.locator('main section textarea').first().fill(FRIENDLY);
+    await page.locator('main section form button[type=submit]').first().click();
+    await page.locator('.result').first().waitFor();
+    assert.match((await page.locator('.snippets').first().textContent()) ?? '', /Bearer \$API_KEY/);
+    assert.equal((await page.content()).includes(key), false);
+    const other = await context.newPage();
+    await other.goto(service.url);
+    await other.getByLabel('This service needs a key').waitFor();
+    assert.doesNotMatch(service.output(), /dsl_/);
   });
 });

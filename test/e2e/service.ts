@@ -97,7 +97,7 @@ export async function startService(
   const running = launch(t, env, command);
   const { output, exited } = running;
   const url = await Promise.race([
-    waitFor(() => /Try it:\n.*(http:\/\/\S+)\/classify.*\n/.exec(output())?.[1], START_TIMEOUT),
+    waitFor(() => /Try it:\n.*(https?:\/\/\S+)\/classify.*\n/.exec(output())?.[1], START_TIMEOUT),
     exited.then((code) => Promise.reject(new Error(`ended with ${code} at its start:\n${output()}`))),
   ]);
   return {
