@@ -14,6 +14,7 @@ from dslora.sparsity import (
     L1Settings,
     low_rank_parameters,
     measure_sparsity,
+    shrink_components_,
     soft_threshold_,
 )
 from tiny_models import randomize, tiny
@@ -114,3 +115,37 @@ def test_surviving_rank_counts_components_that_still_act() -> None:
     assert found[(0, "query")].surviving_rank == 4
     assert found[(0, "query")].zeros == 0
     assert share == pytest.approx(33 / (128 * 6))
+
+
+def test_components_shrink_together() -> None:
+    # Norm 5 of three values; 2 sqrt(3) is taken off. The second has norm 1 and dies. The third is zero.
+    a = torch.tensor([[3.0, 0.0], [0.6, 0.0], [0.0, 0.0]])
+    b = torch.tensor([[4.0, 0.8, 0.0]])
+    shrink_components_([a, b], 2.0)
+    kept = 1 - 2 * 3**0.5 / 5
+    torch.testing.assert_close(a, torch.tensor([[3.0 * kept, 0.0], [0.0, 0.0], [0.0, 0.0]]))
+    torch.testing.assert_close(b, torch.tensor([[4.0 * kept, 0.0, 0.0]]))
+
+
+def test_a_component_rests_at_zero_where_its_gradients_are_noise() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = nn.Parameter(torch.full((2, 40), 0.1)), nn.Parameter(torch.zeros(30, 2))
+    optimizer = torch.optim.Adam([a, b], lr=1e-2)
+    schedule = L1Schedule(L1Settings(strength=0.4, warmup=0, debias=0, unit="component"), [a, b], 400)
+    noise = torch.tensor([0.1, 10.0])
+    for step in range(400):
+        a.grad = 1 + noise[:, None] * torch.randn(2, 40, generator=generator)
+        b.grad = 1 + noise * torch.randn(30, 2, generator=generator)
+        schedule.before_step(step)
+        optimizer.step()
+        schedule.after_step(step, 1e-2)
+    assert (a[0] != 0).all()
+    assert (b[:, 0] != 0).all()
+    assert (a[1] == 0).all()
+    assert (b[:, 1] == 0).all()
+
+
+@pytest.mark.parametrize("options", [{"unit": "row"}, {"unit": "component", "kind": "loss", "strength": 0.1}])
+def test_units_that_are_none(options: dict[str, Any]) -> None:
+    with pytest.raises(DsLoraError, match="component"):
+        L1Settings(**options)

@@ -28,6 +28,14 @@ value again would zero everything below ``2 t``.)
 Shrinkage starts after a warm-up, when A and B hold something to judge, and ends before the last phase, in
 which the surviving elements are trained without it (debiasing: L1 also shrinks what it keeps) and the zeros
 stay zeros.
+
+Elements or components
+----------------------
+Zeros save time and bytes only where a whole rank component dies, and elementwise L1 leaves most components with a
+few elements. ``unit="component"`` is the group lasso (Yuan and Lin, 2006, https://doi.org/10.1111/j.1467-9868.2005.00532.x)
+on (row of A, column of B): a component's n values shrink together, by ``max(0, 1 - t sqrt(n) / norm)``. The factor
+sqrt(n) is theirs, and keeps lambda's meaning: a component rests at zero while the root mean square of its
+``m / sqrt(v)`` is below lambda.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,6 +50,7 @@ from dslora.errors import DsLoraError
 from dslora.sharding import local
 
 L1Kind = Literal["loss", "proximal"]
+L1Unit = Literal["element", "component"]
 
 
 @dataclass(frozen=True)
@@ -53,12 +62,15 @@ class L1Settings:
         strength: lambda. Proximal: signal-to-noise threshold in [0, 1). Loss: the paper's factor.
         warmup: Share of training before the penalty starts.
         debias: Share of training at the end without the penalty, zeros kept. Proximal only.
+        unit: What becomes zero at once: an ``element``, or a ``component`` (a row of A with its column of B).
+            Component is proximal only.
     """
 
     kind: L1Kind = "proximal"
     strength: float = 0.3
     warmup: float = 0.25
     debias: float = 0.35
+    unit: L1Unit = "element"
 
     def __post_init__(self) -> None:
         if self.strength < 0:
@@ -68,6 +80,10 @@ class L1Settings:
                 f"L1 lambda is {self.strength}; under the proximal step it is a signal-to-noise threshold and must "
                 "be below 1 (0.2 to 0.6 is the useful range). Lower it, or use --l1-kind loss."
             )
+        if self.unit not in ("element", "component"):
+            raise DsLoraError(f"L1 unit is {self.unit!r}; expected 'element' or 'component'.")
+        if self.unit == "component" and self.kind == "loss":
+            raise DsLoraError("L1 by component is a proximal step. Use --l1-kind proximal, or --l1-unit element.")
         if min(self.warmup, self.debias) < 0 or self.warmup + self.debias > 1:
             raise DsLoraError(
                 f"L1 warm-up {self.warmup} and debiasing {self.debias} are shares of training: "
@@ -92,6 +108,23 @@ def soft_threshold_(parameters: list[Tensor], threshold: float) -> None:
     clamped = torch._foreach_clamp_max(parameters, threshold)
     torch._foreach_clamp_min_(clamped, -threshold)
     torch._foreach_sub_(parameters, clamped)
+
+
+@torch.no_grad()
+def shrink_components_(parameters: list[Tensor], threshold: float) -> None:
+    """In place, for each component of n values v: ``v * max(0, 1 - threshold sqrt(n) / |v|_2)``.
+
+    Args:
+        parameters: A ``[r, d_in]`` and B ``[d_out, r]`` of each module in turn (:func:`low_rank_parameters`).
+        threshold: As of an element.
+    """
+    for a, b in zip(parameters[::2], parameters[1::2], strict=True):
+        norm = (a.float().square().sum(dim=1) + b.float().square().sum(dim=0)).sqrt()
+        limit = threshold * (a.shape[1] + b.shape[0]) ** 0.5
+        # A component that is zero already has no direction; it stays zero.
+        kept = (1 - limit / norm.clamp(min=1e-30)).clamp(min=0)
+        a.mul_(kept[:, None].to(a.dtype))
+        b.mul_(kept.to(b.dtype))
 
 
 class L1Schedule:
@@ -133,7 +166,8 @@ class L1Schedule:
         if self.settings.kind != "proximal" or self.settings.strength == 0 or step < self.start:
             return
         if step < self.stop:
-            soft_threshold_(self.parameters, learning_rate * self.settings.strength)
+            shrink = soft_threshold_ if self.settings.unit == "element" else shrink_components_
+            shrink(self.parameters, learning_rate * self.settings.strength)
             return
         if self._kept is None:
             raise RuntimeError("before_step was not called")
