@@ -104,8 +104,8 @@ function loadRules(objects: readonly KubernetesObject[]): ScalingRules {
     metric: {
       kind: 'load',
       tokensPerSecond: Number(load.metadata.threshold),
-      waitSeconds: Number(wait.metadata.threshold) * numberIn(wait, /\/ ([\d.]+), [\d.]+\)$/),
-      waitAtMost: numberIn(wait, /, ([\d.]+)\)$/),
+      waitSeconds: Number(wait.metadata.threshold) * numberIn(wait, /\/ ([\d.]+), [\d.]+\)/),
+      waitAtMost: numberIn(wait, /, ([\d.]+)\)\s*and on/),
       windowSeconds: numberIn(load, /\[(\d+)s\]/),
       scrapeSeconds: Number.parseFloat(endpoints[0]?.interval ?? ''),
     },
@@ -124,7 +124,7 @@ function trigger(triggers: readonly Trigger[], name: string, metricType: string)
 }
 
 function numberIn({ name, metadata }: Trigger, pattern: RegExp): number {
-  const found = pattern.exec(metadata.query.trim())?.[1];
+  const found = pattern.exec(metadata.query)?.[1];
   if (found === undefined)
     throw new Error(`The query of ${name} is not of the form that the simulation knows: ${pattern}`);
   return Number(found);

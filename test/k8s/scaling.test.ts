@@ -35,17 +35,29 @@ const pods = (name: string, labels: string, every5s: string) =>
   ['a', 'b'].map((pod) => series(name, `${JOB},pod="${pod}"${labels}`, every5s));
 
 const MODEL = ',model="m"';
-const NO_LOAD = [...pods('batch_tokens_sum', MODEL, '7+0x40'), ...pods('tokenize_seconds_count', MODEL, '7+0x40')];
-const LOAD = [...pods('batch_tokens_sum', MODEL, '0+1000x40'), ...pods('tokenize_seconds_count', MODEL, '0+50x40')];
+const UP = ['a', 'b'].map((pod) => ({ series: `up{${JOB},pod="${pod}"}`, values: '1+0x40' }));
+const NO_LOAD = [
+  ...UP,
+  ...pods('batch_tokens_sum', MODEL, '7+0x40'),
+  ...pods('tokenize_seconds_count', MODEL, '7+0x40'),
+];
+const LOAD = [
+  ...UP,
+  ...pods('batch_tokens_sum', MODEL, '0+1000x40'),
+  ...pods('tokenize_seconds_count', MODEL, '0+50x40'),
+];
 const refused = (priority: string, reason: string, values: string) =>
   pods('refused_total', `${MODEL},priority="${priority}",reason="${reason}"`, values);
 const waits = (sum: string, count: string) => [
+  ...UP,
   ...pods('queue_wait_seconds_sum', MODEL, sum),
   ...pods('queue_wait_seconds_count', MODEL, count),
 ];
 
 const CASES: readonly (readonly [what: string, query: string, input: object[], value: number | undefined])[] = [
-  ['nothing is scraped', 'load', [], undefined],
+  ['no pod is there', 'load', [], undefined],
+  ['no pod can be scraped', 'load', pods('batch_tokens_sum', MODEL, '0+1000x40'), undefined],
+  ['nothing was ever asked', 'load', UP, 0],
   ['nothing is asked', 'load', NO_LOAD, 0],
   ['tokens a second of all pods', 'load', LOAD, 400],
   ['no others', 'load', [...LOAD, series('batch_tokens_sum', 'job="other",pod="a"', '0+9000x40')], 400],
@@ -61,6 +73,8 @@ const CASES: readonly (readonly [what: string, query: string, input: object[], v
   ['half the wait that is too long', 'queue-wait', waits('0+0.33x40', '0+20x40'), 0.5],
   ['one and a half of it', 'queue-wait', waits('0+0.99x40', '0+20x40'), 1.5],
   ['ten of it count as two', 'queue-wait', waits('0+6.6x40', '0+20x40'), 2],
+  ['no pod is there', 'queue-wait', [], undefined],
+  ['nobody ever waited', 'queue-wait', UP, 0],
   ['nobody waits', 'queue-wait', waits('3+0x40', '3+0x40'), 0],
 ];
 
