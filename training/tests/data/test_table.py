@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from dslora.data import load_dataset
 from dslora.errors import DataError, DsLoraError
@@ -52,6 +55,32 @@ def test_csv_tsv_and_json_lines_read_alike(tmp_path: Path) -> None:
         train, development = dataset.splits["train"], dataset.splits["development"]
         assert sorted(train.texts + development.texts) == sorted(text for text, _ in posts)
         assert train.files[0].rows == 20
+
+
+def test_parquet_reads_as_json_lines_do(tmp_path: Path) -> None:
+    rows = [{"text": f"post {i}\u2028 end", "label": i % 2, "id": None if i else "first"} for i in range(10)]
+    lines = load_dataset(write(tmp_path / "posts.jsonl", json_lines(*rows)))
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "posts.parquet")
+    table = load_dataset(tmp_path / "posts.parquet")
+    for split in ("train", "development"):
+        assert table.splits[split].texts == lines.splits[split].texts
+        assert table.splits[split].ids == lines.splits[split].ids
+        assert table.splits[split].labels.tolist() == lines.splits[split].labels.tolist()
+    digest = hashlib.sha256((tmp_path / "posts.parquet").read_bytes()).hexdigest()
+    assert table.splits["train"].files[0].sha256 == digest
+
+
+def test_wrong_parquet(tmp_path: Path) -> None:
+    file = tmp_path / "posts.parquet"
+    parquet.write_table(pyarrow.table({"text": ["a", "b"], "verdict": ["0", "1"]}), file)
+    assert "no column 'label'" in message_of(file)
+    whole = file.read_bytes()
+    for content in (whole[: len(whole) // 2], b""):
+        assert "not a Parquet file that can be read" in message_of(write(file, content))
+    parquet.write_table(
+        pyarrow.table({"text": pyarrow.array([], "string"), "label": pyarrow.array([], "string")}), file
+    )
+    assert "the file is empty" in message_of(file)
 
 
 def test_line_breaks_in_quotes_and_in_posts(tmp_path: Path) -> None:

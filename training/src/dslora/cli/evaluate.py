@@ -10,7 +10,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     evaluate = commands.add_parser("evaluate", help="measure a trained run on a split")
     evaluate.add_argument("run", type=Path, help="folder that dslora train wrote")
     evaluate.add_argument("--split", default="development", help="development, test or train (default: development)")
-    evaluate.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    evaluate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     add_data(evaluate, required=False)
     evaluate.set_defaults(handler=_evaluate)
 

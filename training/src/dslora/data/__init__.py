@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dslora.data import germeval, hatexplain, jigsaw, olid, table
+from dslora.data import germeval, hatexplain, hub, jigsaw, olid, table
 from dslora.data.assembly import RawDataset, assemble
 from dslora.data.dataset import Carving, Dataset, Overlap, SourceFile, Split
 from dslora.data.split import take
@@ -56,7 +56,8 @@ def load_dataset(
     """Read and check a data set.
 
     Args:
-        name_or_path: a name in `DATASETS`, a CSV, TSV or JSON Lines file, or a folder with one file a split.
+        name_or_path: a name in `DATASETS`, a CSV, TSV, JSON Lines or Parquet file, a folder with one file a split,
+            or `hub:owner/name[:configuration][@revision]` for a data set of the Hub.
         data_dir: folder with the named data sets in subfolders (or one data set's folder itself);
             `DSLORA_DATA_DIR` if not given.
         text_column: for a file of one's own: the column with the posts (`text`).
@@ -78,12 +79,15 @@ def load_dataset(
             )
         name = str(name_or_path)
         raw = registered.load(_folder(name, registered, data_dir))
+    elif str(name_or_path).startswith(hub.PREFIX):
+        name = str(name_or_path).removeprefix(hub.PREFIX)
+        raw = hub.load(name, text_column, label_column, positive_labels is not None)
     else:
         path = Path(name_or_path)
         if not path.exists():
             raise DataError(
                 f"There is no data set, file or folder '{name_or_path}'. Expected {', '.join(DATASETS)}, "
-                "or the path of a .csv, .tsv or .jsonl file. Correct the name or path."
+                "hub:owner/name, or the path of a .csv, .tsv, .jsonl or .parquet file. Correct the name or path."
             )
         name = path.resolve().name if path.is_dir() else path.stem
         raw = table.load(path, text_column, label_column, positive_labels is not None)

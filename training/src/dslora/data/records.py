@@ -1,4 +1,4 @@
-"""Files as records: CSV, tab-separated and JSON Lines, with the line of every record."""
+"""Files as records: CSV, tab-separated, JSON Lines and Parquet, with the line of every record."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Record:
-    """One row: the line it starts on (from 1) and its values by column."""
+    """One row: the line it starts on (from 1; in Parquet its number) and its values by column."""
 
     line: int
     values: Mapping[str, Any]
@@ -145,6 +145,30 @@ def read_json_lines(path: Path) -> Records:
     return Records(text.source(len(records)), (), tuple(records))
 
 
+def read_parquet(path: Path) -> Records:
+    """Read Apache Parquet: a table whose columns have names.
+
+    Raises:
+        DataError: it cannot be read, is no Parquet file, or has no rows.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(
+            f"{path.name}: not a Parquet file that can be read ({type(error).__name__}). Expected one, whole. "
+            "Write or download it again, or convert it to JSON Lines."
+        ) from error
+    if table.num_rows == 0:
+        raise DataError(f"{path.name}: the file is empty. Expected rows of posts. Check that it was written whole.")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    records = tuple(Record(number, values) for number, values in enumerate(table.to_pylist(), start=1))
+    return Records(SourceFile(path.name, digest, len(records)), tuple(table.column_names), records)
+
+
 def _lines(content: str) -> list[tuple[int, str]]:
     # Not splitlines(): it also cuts at U+0085 and U+2028, which stand inside posts.
     numbered = enumerate((line.removesuffix("\r") for line in content.split("\n")), start=1)
@@ -183,5 +207,6 @@ READERS: Final[Mapping[str, Callable[[Path], Records]]] = {
     ".tsv": read_tab_separated,
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
+    ".parquet": read_parquet,
 }
 """How a file is read, by the end of its name."""

@@ -1,4 +1,4 @@
-"""A user's own data: one CSV, TSV or JSON Lines file, or a folder with one file a split."""
+"""A user's own data: a CSV, TSV, JSON Lines or Parquet file, a folder with one file a split, or other records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dslora.data.problems import Problems, listed
 from dslora.data.records import READERS, Record, Records
 from dslora.errors import DataError
 
-_SPLIT_OF_STEM: Final[Mapping[str, str]] = {
+SPLIT_OF_NAME: Final[Mapping[str, str]] = {
     "train": "train",
     "validation": "development",
     "dev": "development",
@@ -36,8 +36,8 @@ def load(
     A column `id` names the rows, where there is one and it is filled; else their line does.
 
     Args:
-        path: a .csv, .tsv, .jsonl or .ndjson file (then it is all training rows), or a folder with train,
-            optionally validation, dev or development, and optionally test in one of these formats.
+        path: a .csv, .tsv, .jsonl, .ndjson or .parquet file (then it is all training rows), or a folder with
+            train, optionally validation, dev or development, and optionally test in one of these formats.
         text_column: column with the posts; `text` if not given.
         label_column: column with the labels; `label` if not given.
         positive_given: whether the caller names the positive labels, so that they need not be known here.
@@ -45,12 +45,25 @@ def load(
     Raises:
         DataError: files, columns or labels are not as expected.
     """
+    records = {split: READERS[file.suffix.lower()](file) for split, file in _files(path).items()}
+    return from_records(records, text_column, label_column, positive_given)
+
+
+def from_records(
+    records: Mapping[str, Records],
+    text_column: str | None,
+    label_column: str | None,
+    positive_given: bool,
+    terms: str = "Not stated: the user's own data",
+) -> RawDataset:
+    """The same from records by split.
+
+    Raises:
+        DataError: columns or labels are not as expected.
+    """
     text_column = text_column or "text"
     label_column = label_column or "label"
-    splits = {
-        split: _rows(READERS[file.suffix.lower()](file), text_column, label_column)
-        for split, file in _files(path).items()
-    }
+    splits = {split: _rows(each, text_column, label_column) for split, each in records.items()}
     labels = tuple(sorted({row.label for row in splits["train"].rows if row.label}))
     if not labels or len(labels) > _MAX_LABELS:
         raise DataError(
@@ -62,7 +75,7 @@ def load(
         labels=labels,
         positive_labels=() if positive_given else _positive(splits["train"].files[0].name, labels),
         splits=splits,
-        license="Not stated: the user's own data",
+        license=terms,
         citation="",
     )
 
@@ -77,7 +90,7 @@ def _files(path: Path) -> dict[str, Path]:
         return {"train": path}
     found: dict[str, Path] = {}
     for file in sorted(path.iterdir()):
-        split = _SPLIT_OF_STEM.get(file.stem.lower())
+        split = SPLIT_OF_NAME.get(file.stem.lower())
         if split is None or file.suffix.lower() not in READERS:
             continue
         if split in found:

@@ -114,7 +114,7 @@ class ZeroShot(Method):
         if settings.content_free:
             frame = self.frame(tokenizer, settings, labels, positive_labels)
             with torch.no_grad():
-                head.bias -= _content_free(base, head, frame, ids).log()
+                head.bias.sub_(_content_free(base, head, frame, ids).log())
         return head
 
 

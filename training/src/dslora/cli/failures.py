@@ -1,0 +1,52 @@
+"""What to say of failures that no check can foresee: a full disk, a full memory."""
+
+import errno
+
+_DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than allowed here",
+    errno.EROFS: "the file system is read-only",
+}
+# Writers in C++ and Rust put the system's error into their message.
+_DISK_WORDS = ("no space left", "file write failed", "inline_container", "file too large", "os error 28", "os error 27")
+_MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "cublas_status_alloc_failed")
+
+
+def explained(error: BaseException) -> str | None:
+    """The message for a failure of the machine; None for any other, which is a fault of the package.
+
+    Training itself says which of its settings need less memory.
+    """
+    if _is_memory(error):
+        return (
+            f"Out of memory ({_first_line(error)}). Use a smaller base model, keep its weights in fewer bits "
+            "(--base-precision bf16, --method ds-qlora or qlora), or use a machine with more memory; "
+            "dslora plan says what fits."
+        )
+    reason = _disk_reason(error)
+    if reason is None:
+        return None
+    return (
+        f"A file could not be written: {reason}. What was complete before is still there. Free space, "
+        "then give the same command again: a training goes on from its last checkpoint."
+    )
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _MEMORY_WORDS)
+    )
+
+
+def _disk_reason(error: BaseException) -> str | None:
+    if isinstance(error, OSError):
+        return _DISK.get(error.errno or 0)
+    # RuntimeError of torch.save, SafetensorError of safetensors.
+    if any(words in str(error).lower() for words in _DISK_WORDS):
+        return _first_line(error)
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
