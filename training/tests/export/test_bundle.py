@@ -14,8 +14,9 @@ import pytest
 
 from dslora.errors import DsLoraError
 from dslora.evaluation import Threshold
-from dslora.export import LabelledTexts, bundle, prune, write_bundle
+from dslora.export import LAYOUTS, LabelledTexts, bundle, layouts, prune, write_bundle
 from dslora.export.bundle import BundleReport
+from dslora.export.fused import FusionError
 from dslora.export.graph import build_graph
 from dslora.export.manifest import validate_manifest
 from dslora.export.precisions import Variant
@@ -175,6 +176,45 @@ def test_one_graph_is_called_model(given: Given, tmp_path: Path) -> None:
     assert (report.folder / "model.onnx").is_file()
     assert set(report.parity) == {"int8"}
     assert report.parity["int8"].batch_probabilities <= 1e-3
+
+
+def test_the_fastest_layout_is_written_with_its_figures(given: Given, tmp_path: Path) -> None:
+    report = write(
+        given, tmp_path / "auto", precisions=("int8",), layout="auto", calibration_texts=given.texts.texts[:40]
+    )
+    graph = json.loads((report.folder / "manifest.json").read_text(encoding="utf-8"))["graphs"][0]
+    timed = {each["layout"]: each for each in graph["layoutsTimed"]}
+    assert set(timed) == set(LAYOUTS)
+    assert all(set(each["milliseconds"]) == {"1x32", "8x64"} for each in timed.values())
+    assert graph["layout"] in timed
+    assert graph["nodes"] == report.nodes["int8"] < 300
+    assert graph["scales"] in ("fixed", "fixed-but-wide", "row")
+    assert graph["batchInvariant"]
+
+
+def test_what_cannot_be_fused_is_exported_as_it_is_and_said(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> ir.Model:
+        raise FusionError("Nothing here is known.")
+
+    monkeypatch.setattr(layouts, "fuse", refuse)
+    said: list[str] = []
+    report = write(given, tmp_path / "plain", precisions=("fp32",), layout="k-concat", say=said.append)
+    graph = json.loads((report.folder / "manifest.json").read_text(encoding="utf-8"))["graphs"][0]
+    assert graph["layout"] == "reference"
+    assert any("k-concat is left out. Nothing here is known." in line for line in said)
+
+
+def test_a_graph_that_the_runtime_cannot_load_is_not_written(
+    given: Given, graph: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = graph.clone()
+    next(iter(model.graph)).op_type = "NoSuchOperator"
+    monkeypatch.setattr(bundle, "variants", lambda *args: iter([Variant(model, None)]))
+    with pytest.raises(DsLoraError, match=r"cannot load model\.onnx on the CPU"):
+        write(given, tmp_path / "made-up", precisions=("fp32",))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_bundle_is_refused_before_any_work(

@@ -158,22 +158,21 @@ def _fuse_group(
 def _parts(layer: Layer, packed: Packed) -> tuple[ir.Value, ...]:
     """Query, key and value by themselves.
 
-    Three products that read one value are faster than one product whose result is split: that result does not stay in
-    a processor's cache, and is copied.
+    Three products that read one value are at least as fast as one product whose result is split, which copies it
+    (int8, MiniLM, 8 x 64 tokens: 54.0 against 55.8 ms).
     """
     if packed.product is None:
         return layer.build.several("Split", 3, packed.computed(layer.build), _widths(layer), axis=-1)
     weight = weights_of(packed.product.weight)
     assert weight is not None
     ends = np.cumsum([0, *layer.sizes])
-    return tuple(
-        layer.build(
-            "MatMul",
-            packed.product.source,
-            layer.constant(f"{each.name.split('.')[-3]}.weight.T", weight[:, start:end]),
-        )
-        for each, start, end in zip(layer.projections, ends[:-1], ends[1:], strict=True)
-    )
+    parts = []
+    for each, start, end in zip(layer.projections, ends[:-1], ends[1:], strict=True):
+        # encoder.layer.0.attention.self.query.weight.T
+        name = each.name.rpartition(".weight")[0].rpartition(".")[2] or each.name
+        part = layer.constant(f"{name}.weight.T", weight[:, start:end])
+        parts.append(layer.build("MatMul", packed.product.source, part))
+    return tuple(parts)
 
 
 def _multi_head(

@@ -11,6 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from dslora.encoding import TextEncoder
+from dslora.errors import DsLoraError
 
 Floats = NDArray[np.float32]
 
@@ -21,6 +22,9 @@ class GraphSession:
     Args:
         file: The graph; external data lie beside it.
         threads: Threads inside an operator; 0 takes what the process may use.
+
+    Raises:
+        DsLoraError: The runtime cannot load it, such as for an operator that has no kernel.
     """
 
     def __init__(self, file: Path, threads: int = 0) -> None:
@@ -29,9 +33,17 @@ class GraphSession:
         options.inter_op_num_threads = 1
         # Warnings of the runtime speak of its own optimisations; errors are raised.
         options.log_severity_level = 3
-        self._session: Any = onnxruntime.InferenceSession(
-            str(file), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                str(file), sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the runtime's classes have no common base of their own
+            first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise DsLoraError(
+                f"onnxruntime {onnxruntime.__version__} cannot load {file.name} on the CPU: {first_line} "
+                "Export with --layout reference and --graphs fp32; if that fails too, an operator of this architecture "
+                "has no kernel there."
+            ) from error
 
     def run(self, encoder: TextEncoder, windows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
         """One batch of windows, padded on the right: probabilities ``[n, labels]`` and gates ``[n, modules]``."""
