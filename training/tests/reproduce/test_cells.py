@@ -1,11 +1,6 @@
 """Cells: what tells them apart, what is computed, and that a killed one goes on."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,29 +14,17 @@ from sklearn.metrics import f1_score
 from base_folder import WORDS, make_base
 from dslora.errors import DsLoraError
 from dslora.inference import predict
+from dslora.methods import METHODS
 from dslora.reproduce import work
 from dslora.reproduce.cell import Cell
 from dslora.reproduce.controls import gates_fixed
 from dslora.reproduce.experiments import EXPERIMENTS, make_cell, plan
 from dslora.reproduce.identity import TEMPLATES, TERMS
-from dslora.reproduce.presets import Preset, PresetBase
+from dslora.reproduce.presets import Preset
 from dslora.reproduce.results import Results, claimed, pack, unpack
 from dslora.reproduce.transfer import loaded
 from dslora.run import load_run
-
-
-def write_splits(folder: Path) -> str:
-    """A data set whose class is whether w0 stands in the post."""
-    folder.mkdir()
-    for number, (split, rows) in enumerate({"train": 96, "development": 40, "test": 60}.items()):
-        lines = ["text,label"]
-        for row in range(rows):
-            words = [WORDS[1 + (row * 7 + i * 3 + number) % 39] for i in range(3 + row % 5)]
-            if row % 2:
-                words[row % len(words)] = WORDS[0]
-            lines.append(f"{' '.join(words)} w{row % 40} w{number},{'OFF' if row % 2 else 'NOT'}")
-        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
-    return str(folder)
+from reproduction_data import write_splits
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +32,7 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> Preset:
     return Preset(
         name="toy",
         summary="",
-        bases=(PresetBase(make_base(tmp_path_factory.mktemp("base")), 4),),
+        bases=(make_base(tmp_path_factory.mktemp("base")),),
         training={
             "epochs": 2,
             "batch_size": 8,
@@ -177,35 +160,37 @@ def test_a_claimed_cell_is_left_to_its_owner(cell: Cell, tmp_path: Path) -> None
         assert again
 
 
-_PROGRAM = """
-import json, sys
-from pathlib import Path
-from dslora.reproduce.cell import Cell
-from dslora.reproduce.results import Results
-from dslora.reproduce.work import drain
-cell = Cell(**json.loads(sys.argv[1]))
-drain([cell], Path(sys.argv[2]), Results(Path(sys.argv[3])), None)
-"""
+class Killed(BaseException):
+    """Ends a process's work as a signal would: nothing of ours catches it."""
 
 
-def test_a_killed_cell_goes_on_to_the_same_result(cell: Cell, tmp_path: Path) -> None:
-    cell = replace(cell, training={**cell.training, "epochs": 3})
+def test_a_killed_cell_goes_on_to_the_same_result(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, killed = Results(tmp_path / "whole"), Results(tmp_path / "killed")
     work.drain([cell], tmp_path / "one", whole, None, silent)
-    arguments = [json.dumps(vars(cell)), str(tmp_path / "two"), str(killed.folder)]
-    source = str(Path(__file__).parents[2] / "src")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": source}
-    process = subprocess.Popen([sys.executable, "-c", _PROGRAM, *arguments], env=environment)
-    checkpoint = tmp_path / "two" / cell.name / "checkpoint.pt"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+
+    steps = 0
+    step = torch.optim.AdamW.step
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 17:
+            # In the second epoch, two steps after a checkpoint.
+            raise Killed
+        return step(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", counted)
+        with pytest.raises(Killed):
+            work.drain([cell], tmp_path / "two", killed, None, silent)
     assert killed.load(cell) is None
-    work.drain([cell], tmp_path / "two", killed, None, silent)
+
+    steps = -1000
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", counted)
+        work.drain([cell], tmp_path / "two", killed, None, silent)
+    # 24 in all, of which 15 were kept.
+    assert steps == -1000 + 9
     first, second = whole.load(cell), killed.load(cell)
     assert first is not None
     assert second is not None
@@ -235,6 +220,24 @@ def test_fixed_gates_are_constant_and_come_back(cell: Cell, tmp_path: Path) -> N
             input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)
         ).last_hidden_state.mean(dim=1)
         np.testing.assert_allclose(closed.logits[0], run.classifier.head(hidden)[0].numpy(), atol=1e-5)
+
+
+def test_every_row_of_the_first_table_is_computed_or_says_why_not(preset: Preset, data: str, tmp_path: Path) -> None:
+    results = Results(tmp_path / "out")
+    variants = EXPERIMENTS["table1"].rows(preset)
+    assert {variant.method for variant in variants} == {"n-grams", *METHODS}
+    cells = [make_cell(preset, preset.bases[0], data, variant, 0) for variant in variants]
+    work.drain(cells, tmp_path / "cells", results, None, silent)
+    refused = {cell.method: reason for cell in cells if (reason := results.refusal(cell))}
+    # An encoder cannot be asked.
+    assert "zero-shot" in refused
+    for cell in cells:
+        result = results.load(cell)
+        assert (result is None) == (cell.method in refused)
+        if result is not None:
+            assert result["test"]["n"] == 60
+            assert result["parameters"] > 0
+            assert ("gates" in result) == (cell.method in METHODS and METHODS[cell.method].gated)
 
 
 def test_packed_classes_come_back() -> None:

@@ -13,6 +13,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     reproduce.add_argument("names", nargs="+", metavar="NAME", help=_NAMES)
     reproduce.add_argument("--preset", required=True, help="paper (needs a GPU), small or tiny (a smoke run)")
     reproduce.add_argument("--seeds", type=int, help="training seeds of every cell (default: 5)")
+    reproduce.add_argument("--base", help="another base model than the preset's (then --out is needed)")
+    reproduce.add_argument("--data", help="another data set than the paper's: name or path (then --out is needed)")
     reproduce.add_argument("--data-dir", help="folder with the named data sets (default: DSLORA_DATA_DIR)")
     reproduce.add_argument(
         "--cells",
@@ -23,7 +25,6 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     reproduce.add_argument(
         "--out",
         type=Path,
-        default=Path("docs/reproduction"),
         help="folder of report, figures and the cells' results (default: docs/reproduction)",
     )
     reproduce.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
@@ -31,7 +32,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
-    from dslora.reproduce.experiments import find_experiments
+    from dataclasses import replace
+
+    from dslora.reproduce.experiments import EXPERIMENTS, find_experiments
     from dslora.reproduce.presets import find_preset
     from dslora.reproduce.reproduction import reproduce
 
@@ -40,15 +43,24 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     for name, value in (("--seeds", seeds), ("--workers", arguments.workers)):
         if value < 1:
             raise DsLoraError(f"{name} is {value}; expected 1 or more.")
+    if (arguments.base or arguments.data) and not arguments.out:
+        raise DsLoraError("With --base or --data, name a folder by --out: the paper's report is another one.")
     experiments = [e for name in arguments.names if name != "report" for e in find_experiments(name)]
+    if arguments.base:
+        preset = replace(preset, bases=(arguments.base,), needs_gpu=False)
     if experiments:
         preset.check_device()
+    shown = list(EXPERIMENTS.values())
+    if arguments.data:
+        experiments = [replace(each, data=(arguments.data,)) for each in experiments]
+        shown = [replace(each, data=(arguments.data,)) for each in shown]
     reproduce(
         experiments,
         preset,
+        shown=shown,
         seeds=seeds,
         cells=arguments.cells,
-        out=arguments.out,
+        out=arguments.out or Path("docs/reproduction"),
         data_dir=arguments.data_dir,
         workers=arguments.workers,
     )

@@ -8,6 +8,9 @@ from typing import Any
 from dslora.classifier import ClassifierSpec, default_pooling
 from dslora.data import Dataset
 from dslora.methods import find_method
+from dslora.ngrams import NAME as NGRAMS
+from dslora.ngrams import NgramSettings, NgramSpec
+from dslora.normalization import default_steps
 from dslora.sparsity import L1Settings
 from dslora.train.settings import TrainSettings, fingerprint
 
@@ -22,7 +25,7 @@ class Cell:
     Attributes:
         data: Name of a data set, or a file.
         base: As for ``dslora train``.
-        method: Name in ``dslora.methods.METHODS``.
+        method: Name in ``dslora.methods.METHODS``, or n-grams.
         adapter: Settings of the method that the plan fixes; the others are the method's defaults.
         l1: The same for the penalty; None for a method without.
         training: The same for training, without the seed.
@@ -74,8 +77,15 @@ class Cell:
             l1=L1Settings(**(self.l1 or {})) if method.sparse else None,
         )
 
+    def ngram_spec(self, dataset: Dataset) -> NgramSpec:
+        """The same for n-grams, which have no base."""
+        steps = default_steps(dataset.name, True)
+        settings = NgramSettings(**self.adapter)
+        return NgramSpec(tuple(dataset.labels), tuple(dataset.positive_labels), steps, settings)
+
 
 def known_settings(method: str, values: dict[str, Any]) -> dict[str, Any]:
     """Those of ``values`` that a method's configuration has."""
-    names = {field.name for field in fields(find_method(method).settings)}
+    settings = NgramSettings if method == NGRAMS else find_method(method).settings
+    names = {field.name for field in fields(settings)}
     return {name: value for name, value in values.items() if name in names}

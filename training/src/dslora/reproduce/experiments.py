@@ -6,9 +6,11 @@ from itertools import product
 from typing import Any, Final, Literal
 
 from dslora.errors import DsLoraError
-from dslora.methods import METHODS, find_method
+from dslora.methods import METHODS
+from dslora.ngrams import NAME as NGRAMS
+from dslora.ngrams import TRAINING_OPTIONS
 from dslora.reproduce.cell import Cell, known_settings
-from dslora.reproduce.presets import RATE_OF_METHOD, Preset, PresetBase
+from dslora.reproduce.presets import RATE_OF_METHOD, Preset
 from dslora.reproduce.results import Results
 
 REFERENCE: Final = "LoRA"
@@ -24,9 +26,8 @@ class Variant:
 
     Attributes:
         label: As tables show it.
-        method: Name in ``METHODS``.
+        method: Name in ``METHODS``, or n-grams.
         adapter, l1: What differs from the preset.
-        equal_parameters: Raise the rank until there are as many trainable parameters as DS-LoRA has.
         beyond: Not in the paper's table.
     """
 
@@ -34,7 +35,6 @@ class Variant:
     method: str
     adapter: Mapping[str, Any] = field(default_factory=dict)
     l1: Mapping[str, Any] = field(default_factory=dict)
-    equal_parameters: bool = False
     beyond: bool = False
 
 
@@ -58,12 +58,13 @@ class Experiment:
 
 
 _LORA: Final = Variant(REFERENCE, "lora")
-_EQUAL: Final = Variant(EQUAL, "lora", equal_parameters=True, beyond=True)
+_EQUAL: Final = Variant(EQUAL, "lora-equal", beyond=True)
 _GATED: Final = Variant("LoRA + gate", "lora-gate")
 _OURS: Final = Variant(OURS, "ds-lora")
 
 _LABELS: Final = {
     "lora": REFERENCE,
+    "lora-equal": EQUAL,
     "dora": "DoRA",
     "adalora": "AdaLoRA",
     "lora-gate": "LoRA + gate",
@@ -79,8 +80,12 @@ _IN_PAPER: Final = ("zero-shot", "full", "lora", "dora", "adalora", "qlora", "ho
 
 
 def _every_method(preset: Preset) -> tuple[Variant, ...]:
-    rows = [Variant(_LABELS.get(name, name), name, beyond=name not in _IN_PAPER) for name in METHODS]
-    return (_LORA, _EQUAL, *(row for row in rows if row.method != "lora"))
+    others = [name for name in (NGRAMS, *METHODS) if name not in (_LORA.method, _EQUAL.method)]
+    return (
+        _LORA,
+        _EQUAL,
+        *(Variant(_LABELS.get(name, name), name, beyond=name not in _IN_PAPER) for name in others),
+    )
 
 
 def _ablation(preset: Preset) -> tuple[Variant, ...]:
@@ -162,7 +167,7 @@ def find_experiments(name: str) -> tuple[Experiment, ...]:
 
 def make_cell(
     preset: Preset,
-    base: PresetBase,
+    base: str,
     data: str,
     variant: Variant,
     seed: int,
@@ -184,7 +189,7 @@ def make_cell(
     for name, value in (chosen or {}).items():
         group, _, setting = name.partition(".")
         picked[group][setting] = value
-    method = find_method(variant.method)
+    sparse = _is_sparse(variant.method)
     adapter: dict[str, Any] = {
         "rank": preset.rank,
         "dropout": 0.1,
@@ -196,8 +201,6 @@ def make_cell(
         **picked["adapter"],
         **variant.adapter,
     }
-    if variant.equal_parameters:
-        adapter["rank"] += base.gate_ranks
     adapter["alpha"] = preset.alpha_ratio * adapter["rank"]
     adapter["initial_rank"] = adapter["rank"] * 3 // 2
     training = dict(preset.training)
@@ -205,13 +208,16 @@ def make_cell(
         # One rate for adapter, gates and head, as the presets have it.
         rate = picked["training"]["learning_rate"]
         training |= {"learning_rate": rate, "gate_learning_rate": rate, "head_learning_rate": rate}
-    training["learning_rate"] *= RATE_OF_METHOD.get(variant.method, 1.0)
+    if variant.method == NGRAMS:
+        training = {name: value for name, value in training.items() if name in TRAINING_OPTIONS}
+    else:
+        training["learning_rate"] *= RATE_OF_METHOD.get(variant.method, 1.0)
     return Cell(
         data=data,
-        base=base.id,
+        base=base,
         method=variant.method,
         adapter=known_settings(variant.method, adapter),
-        l1={**preset.l1, **picked["l1"], **variant.l1} if method.sparse else None,
+        l1={**preset.l1, **picked["l1"], **variant.l1} if sparse else None,
         training=training,
         seed=seed,
         max_tokens=preset.max_tokens,
@@ -220,22 +226,27 @@ def make_cell(
     )
 
 
+def _is_sparse(method: str) -> bool:
+    return method in METHODS and METHODS[method].sparse
+
+
 def _axes(preset: Preset, variant: Variant) -> dict[str, tuple[Any, ...]]:
     """Of the preset's grid, what this row leaves to choose."""
-    method = find_method(variant.method)
+    sparse = _is_sparse(variant.method)
+    trains = variant.method in METHODS and METHODS[variant.method].trains
 
     def applies(name: str) -> bool:
         group, _, setting = name.partition(".")
         if group == "adapter":
             return setting in known_settings(variant.method, {setting: 0}) and setting not in variant.adapter
-        return group != "l1" or (method.sparse and setting not in variant.l1)
+        if group == "l1":
+            return sparse and setting not in variant.l1
+        return trains
 
     return {name: values for name, values in preset.grid.items() if applies(name)}
 
 
-def tuning_cells(
-    preset: Preset, base: PresetBase, data: str, variant: Variant
-) -> Iterator[tuple[dict[str, Any], Cell]]:
+def tuning_cells(preset: Preset, base: str, data: str, variant: Variant) -> Iterator[tuple[dict[str, Any], Cell]]:
     """Every choice of the grid with its cell, of seed 0; nothing where there is nothing to choose."""
     axes = _axes(preset, variant)
     if not axes:
@@ -245,7 +256,7 @@ def tuning_cells(
         yield choice, make_cell(preset, base, data, variant, 0, choice, tuning=True)
 
 
-def choose(preset: Preset, base: PresetBase, data: str, variant: Variant, results: Results) -> dict[str, Any] | None:
+def choose(preset: Preset, base: str, data: str, variant: Variant, results: Results) -> dict[str, Any] | None:
     """The choice with the best development macro-F1, the first on a tie; None while a candidate is missing."""
     best: tuple[float, dict[str, Any]] | None = None
     for choice, cell in tuning_cells(preset, base, data, variant):

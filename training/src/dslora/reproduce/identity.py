@@ -10,9 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from dslora.classifier import Classifier
-from dslora.encoding import TextEncoder
-from dslora.inference import predict, softmax
+from dslora.inference import softmax
+from dslora.run import TrainedRun
 
 TEMPLATES: Final[dict[str, tuple[str, ...]]] = {
     "en": (
@@ -58,7 +57,7 @@ TERMS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-def identity_swaps(classifier: Classifier, encoder: TextEncoder, language: str) -> dict[str, Any]:
+def identity_swaps(run: TrainedRun, language: str) -> dict[str, Any]:
     """False positives over all sentences, and by term.
 
     Returns:
@@ -68,8 +67,8 @@ def identity_swaps(classifier: Classifier, encoder: TextEncoder, language: str) 
     """
     templates, terms = TEMPLATES[language], TERMS[language]
     texts = [_filled(template, term) for term in terms for template in templates]
-    probabilities = softmax(predict(classifier, encoder, texts).logits)
-    positive = [classifier.spec.labels.index(label) for label in classifier.spec.positive_labels]
+    probabilities = softmax(run.predict(texts).logits)
+    positive = [run.spec.labels.index(label) for label in run.spec.positive_labels]
     called = np.isin(probabilities.argmax(axis=1), positive).reshape(len(terms), len(templates))
     offensive = probabilities[:, positive].sum(axis=1).reshape(len(terms), len(templates))
     rates = called.mean(axis=1)

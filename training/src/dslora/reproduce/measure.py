@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from dslora.data import Dataset
 from dslora.evaluation.gates import GateRow, summarize_gates
 from dslora.evaluation.metrics import auroc, by_class, confusion_counts, f1_of_means, is_positive
-from dslora.inference import Predictions, predict
+from dslora.inference import Predictions
 from dslora.reproduce.cell import Cell
 from dslora.reproduce.controls import gates_fixed
 from dslora.reproduce.identity import identity_swaps
 from dslora.reproduce.results import pack
 from dslora.reproduce.transfer import language_of, transfer
-from dslora.run import Run
-from dslora.sparsity import measure_sparsity
+from dslora.run import Run, TrainedRun
+from dslora.sparsity import ModuleSparsity, measure_sparsity
 from dslora.train.loop import resolve_device
 
 _GATE_LEVELS = 255
@@ -33,7 +33,7 @@ def scores(confusion: NDArray[np.int64], labels: tuple[str, ...]) -> dict[str, A
     }
 
 
-def measure_run(run: Run, dataset: Dataset, cell: Cell, data_dir: str | None) -> dict[str, Any]:
+def measure_run(run: TrainedRun, dataset: Dataset, cell: Cell, data_dir: str | None) -> dict[str, Any]:
     """Scores a finished run.
 
     The test split is scored here and nowhere else, with settings that were fixed before the run began. A cell that
@@ -45,12 +45,15 @@ def measure_run(run: Run, dataset: Dataset, cell: Cell, data_dir: str | None) ->
         cell: What it is.
         data_dir: Where other data sets are.
     """
-    classifier = run.classifier.to(resolve_device(run.settings.device))
+    zeros = 0.0
+    modules: list[ModuleSparsity] = []
+    if isinstance(run, Run):
+        run.classifier.to(resolve_device(run.settings.device))
+        zeros, modules = measure_sparsity(run.classifier)
     result = run.record["result"]
-    zeros, modules = measure_sparsity(classifier)
-    kept = dataset.without_refused(classifier.spec.normalization)
+    kept = dataset.without_refused(run.spec.normalization)
     splits = ["development"] if cell.tuning or "test" not in kept.splits else ["development", "test"]
-    found = {name: predict(classifier, run.encoder, kept.splits[name].texts) for name in splits}
+    found = {name: run.predict(kept.splits[name].texts) for name in splits}
     measured: dict[str, Any] = {
         "labels": list(dataset.labels),
         "positiveLabels": list(dataset.positive_labels),
@@ -59,7 +62,7 @@ def measure_run(run: Run, dataset: Dataset, cell: Cell, data_dir: str | None) ->
         "parameters": result["parameters"],
         "epochs": result["epochs"],
         "bestEpoch": result["epoch"],
-        "secondsPerEpoch": round(result["seconds"] / result["epochs"], 1),
+        "secondsPerEpoch": round(result["seconds"] / max(1, result["epochs"]), 1),
         "zeros": zeros,
         "rank": {"left": sum(m.surviving_rank for m in modules), "of": sum(m.rank for m in modules)},
         "libraries": run.record["libraries"],
@@ -70,22 +73,23 @@ def measure_run(run: Run, dataset: Dataset, cell: Cell, data_dir: str | None) ->
         measured[name] = _split(found[name], rows.labels, dataset.labels)
         present = set(rows.ids)
         measured[name]["leftOut"] = [i for i, row_id in enumerate(before.ids) if row_id not in present]
-    columns = classifier.gate_columns()
+    columns = run.gate_columns()
     if columns:
+        assert isinstance(run, Run)
         last = splits[-1]
         measured["gates"] = {
             "split": last,
             **_gates(found[last], kept.splits[last].labels, dataset, columns),
         }
         means = found["development"].gates.mean(axis=0, dtype=np.float64)
-        with gates_fixed(classifier, means.tolist()):
-            fixed = {name: predict(classifier, run.encoder, kept.splits[name].texts) for name in splits}
+        with gates_fixed(run.classifier, means.tolist()):
+            fixed = {name: run.predict(kept.splits[name].texts) for name in splits}
         measured["gatesFixed"] = {
             name: _split(fixed[name], kept.splits[name].labels, dataset.labels, truth=False) for name in splits
         }
     if not cell.tuning:
-        measured["identity"] = identity_swaps(classifier, run.encoder, language_of(cell.data))
-        measured["transfer"] = transfer(classifier, run.encoder, cell.data, data_dir, cell.transfer_rows)
+        measured["identity"] = identity_swaps(run, language_of(cell.data))
+        measured["transfer"] = transfer(run, cell.data, data_dir, cell.transfer_rows)
     return measured
 
 

@@ -54,13 +54,12 @@ def drop(figure: Figure) -> None:
 
 def differences(rows: Sequence[Row], title: str) -> Figure | None:
     """Differences from LoRA with intervals, the paper's beside them."""
-    reference = reference_of(rows)
-    if reference is None:
-        return None
     found = [
         (row, change)
         for row in rows
-        if row is not reference and row.by_seed and (change := row.less(reference)) is not None
+        if row.by_seed
+        and (reference := reference_of(rows, row)) is not None
+        and (change := row.less(reference)) is not None
     ]
     if not found:
         return None
@@ -80,7 +79,7 @@ def differences(rows: Sequence[Row], title: str) -> Figure | None:
         axes.set_xlabel("macro-F1 less LoRA's, points (95 % interval over seeds and texts)")
         axes.set_title(title, loc="left")
         if published:
-            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.25 - 0.3 / len(found)))
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1))
         return figure
 
 
@@ -107,19 +106,19 @@ def ranks(rows: Sequence[Row], title: str) -> Figure | None:
         axes.set_xlabel("rank")
         axes.set_ylabel("macro-F1, points")
         axes.set_title(title, loc="left")
-        axes.legend()
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
         return figure
 
 
 def strengths(rows: Sequence[Row], title: str) -> Figure | None:
     """Macro-F1 and zeros over λ, with LoRA's macro-F1 as a band."""
-    shown = [row for row in rows if row.by_seed and row is not reference_of(rows)]
+    shown = [row for row in rows if row.by_seed and row.variant.method != "lora"]
     if not shown:
         return None
+    reference = reference_of(rows, shown[0])
     places = [float(row.variant.l1.get("strength", 0.0)) for row in shown]
     with pyplot.rc_context(_STYLE):
         figure, (above, below) = pyplot.subplots(2, 1, figsize=(6, 5), sharex=True, height_ratios=(3, 2))
-        reference = reference_of(rows)
         if reference is not None:
             lora = reference.interval(macro_f1)
             above.axhspan(100 * lora.interval95[0], 100 * lora.interval95[1], color=_BLUE, alpha=0.12, linewidth=0)
@@ -127,7 +126,7 @@ def strengths(rows: Sequence[Row], title: str) -> Figure | None:
         _curve(above, places, [row.interval(macro_f1) for row in shown], "DS-LoRA", _ORANGE, "s")
         above.set_ylabel("macro-F1, points")
         above.set_title(title, loc="left")
-        above.legend()
+        above.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
         zeros = [[100 * result["zeros"] for result in row.by_seed.values()] for row in shown]
         middle = [sum(values) / len(values) for values in zeros]
         spans = [

@@ -10,27 +10,13 @@ from dslora.errors import DsLoraError
 
 
 @dataclass(frozen=True)
-class PresetBase:
-    """A base model of a preset.
-
-    Attributes:
-        id: As for ``dslora train --base``.
-        gate_ranks: By how much LoRA's rank has to grow to have the trainable parameters of DS-LoRA with MLP-16
-            gates: ``(gate parameters) / (low-rank parameters of rank 1)``, of a query and a value projection.
-    """
-
-    id: str
-    gate_ranks: int
-
-
-@dataclass(frozen=True)
 class Preset:
     """One size of the reproduction.
 
     Attributes:
         name: What users type.
         summary: One line for the report.
-        bases: Each gets a part of its own in every table.
+        bases: As for ``dslora train --base``; each gets a part of its own in every table.
         training: Settings of training.
         rank: Of every low-rank method; alpha is ``alpha_ratio`` times as much.
         alpha_ratio: alpha / rank.
@@ -46,7 +32,7 @@ class Preset:
 
     name: str
     summary: str
-    bases: tuple[PresetBase, ...]
+    bases: tuple[str, ...]
     training: Mapping[str, Any]
     rank: int
     l1: Mapping[str, Any]
@@ -68,7 +54,7 @@ class Preset:
         if self.needs_gpu and not torch.cuda.is_available():
             smaller = ", ".join(preset.name for preset in PRESETS.values() if not preset.needs_gpu)
             raise DsLoraError(
-                f"Preset {self.name} trains {' and '.join(base.id for base in self.bases)}, which needs a CUDA device, "
+                f"Preset {self.name} trains {' and '.join(self.bases)}, which needs a CUDA device, "
                 f"and torch finds none. Use a machine with one (80 GB of memory), or a smaller preset: {smaller}."
             )
 
@@ -97,8 +83,8 @@ PRESETS: Final[Mapping[str, Preset]] = {
             summary="Llama-3 8B Instruct and Gemma 7B Instruct, all training rows, at most 10 epochs, early stopping; "
             "learning rate, rank and λ chosen on the development split from grids of ours.",
             bases=(
-                PresetBase("meta-llama/Meta-Llama-3-8B-Instruct", 10),
-                PresetBase("google/gemma-7b-it", 7),
+                "meta-llama/Meta-Llama-3-8B-Instruct",
+                "google/gemma-7b-it",
             ),
             training={
                 **_COMMON,
@@ -120,7 +106,7 @@ PRESETS: Final[Mapping[str, Preset]] = {
             name="small",
             summary="SmolLM2-135M-Instruct, all training rows, at most 5 epochs, early stopping; learning rate and λ "
             "chosen on the development split from grids of ours. Hours on a GPU, weeks on a CPU.",
-            bases=(PresetBase("HuggingFaceTB/SmolLM2-135M-Instruct", 10),),
+            bases=("HuggingFaceTB/SmolLM2-135M-Instruct",),
             training={**_COMMON, "epochs": 5, **dict.fromkeys(_ONE_RATE, 5e-4)},
             rank=8,
             l1=_L1,
@@ -131,7 +117,7 @@ PRESETS: Final[Mapping[str, Preset]] = {
             summary="all-MiniLM-L6-v2 (22.7 M parameters, an English sentence encoder), 4,000 training rows, at most 4 "
             "epochs, every setting fixed beforehand (chosen with seed 0 on OLID's development split, see "
             "docs/models.md). A smoke run by nature: the paper's base models are 300 times larger.",
-            bases=(PresetBase("all-MiniLM-L6-v2", 8),),
+            bases=("all-MiniLM-L6-v2",),
             training={**_COMMON, "epochs": 4, "train_rows": 4000, **dict.fromkeys(_ONE_RATE, 1e-3)},
             rank=8,
             l1=_L1,

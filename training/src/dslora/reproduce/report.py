@@ -10,7 +10,7 @@ from dslora.files import write_text
 from dslora.reproduce import paper, plots, sections
 from dslora.reproduce.cost import cost
 from dslora.reproduce.experiments import EXPERIMENTS, Experiment
-from dslora.reproduce.presets import Preset, PresetBase
+from dslora.reproduce.presets import Preset
 from dslora.reproduce.results import Results
 from dslora.reproduce.rows import Row, gather
 
@@ -42,41 +42,60 @@ How to read it:
 """
 
 
-def write_report(out: Path, results: Results, presets: Sequence[Preset]) -> None:
+def write_report(
+    out: Path,
+    results: Results,
+    presets: Sequence[Preset],
+    experiments: Sequence[Experiment] = tuple(EXPERIMENTS.values()),
+) -> None:
     """Writes the page and its figures anew.
 
     Args:
         out: Folder.
         results: What there is.
         presets: Each with results gets a part.
+        experiments: Tables and figures to look for.
     """
     figures: dict[str, Figure] = {}
-    text = render(out, results, presets, figures)
+    text = render(out, results, presets, experiments, figures)
     for name, figure in figures.items():
         plots.save(figure, out / name)
     write_text(out / PAGE, text)
 
 
-def render(out: Path, results: Results, presets: Sequence[Preset], figures: dict[str, Figure] | None = None) -> str:
+def render(
+    out: Path,
+    results: Results,
+    presets: Sequence[Preset],
+    experiments: Sequence[Experiment] = tuple(EXPERIMENTS.values()),
+    figures: dict[str, Figure] | None = None,
+) -> str:
     """The page as text.
 
     Args:
         out: Folder, for figures of cost, which are kept beside the cells.
         results: What there is.
         presets: Each with results gets a part.
+        experiments: Tables and figures to look for.
         figures: Gets the figures by file name without ending; without it none is drawn.
     """
     lines = [_INTRODUCTION]
     for preset in presets:
-        part = list(_preset(out, results, preset, figures))
+        part = list(_preset(out, results, preset, experiments, figures))
         if part:
             lines += [f"## Preset {preset.name}", "", preset.summary, "", *part]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _preset(out: Path, results: Results, preset: Preset, figures: dict[str, Figure] | None) -> Iterator[str]:
+def _preset(
+    out: Path,
+    results: Results,
+    preset: Preset,
+    experiments: Sequence[Experiment],
+    figures: dict[str, Figure] | None,
+) -> Iterator[str]:
     safeguarded: dict[tuple[str, str], dict[str, Row]] = {}
-    for experiment in EXPERIMENTS.values():
+    for experiment in experiments:
         if experiment.kind == "cost":
             shown = cost(out, preset)
             if shown:
@@ -89,25 +108,25 @@ def _preset(out: Path, results: Results, preset: Preset, figures: dict[str, Figu
                 if body:
                     yield from (f"### {_title(experiment, preset, base, data)}", "", *body)
                 if experiment.kind == "comparison":
-                    known = safeguarded.setdefault((base.id, data), {})
+                    known = safeguarded.setdefault((base, data), {})
                     for row in rows:
                         known.setdefault(row.label, row)
-    for (base_id, data), by_label in safeguarded.items():
+    for (base, data), by_label in safeguarded.items():
         body = sections.safeguards(list(by_label.values()))
         if body:
-            which = f", {base_id}" if len(preset.bases) > 1 else ""
+            which = f", {base}" if len(preset.bases) > 1 else ""
             yield from (f"### Identity terms and other data sets: models trained on {data}{which}", "", *body)
 
 
-def _title(experiment: Experiment, preset: Preset, base: PresetBase, data: str) -> str:
-    parts = [*([data] if len(experiment.data) > 1 else []), *([base.id] if len(preset.bases) > 1 else [])]
+def _title(experiment: Experiment, preset: Preset, base: str, data: str) -> str:
+    parts = [*([data] if len(experiment.data) > 1 else []), *([base] if len(preset.bases) > 1 else [])]
     return ", ".join([experiment.title, *parts])
 
 
 def _experiment(
     experiment: Experiment,
     preset: Preset,
-    base: PresetBase,
+    base: str,
     data: str,
     rows: Sequence[Row],
     figures: dict[str, Figure] | None,
@@ -119,10 +138,10 @@ def _experiment(
             preset.name,
             experiment.name,
             *([data] if len(experiment.data) > 1 else []),
-            *([base.id.rpartition("/")[2]] if len(preset.bases) > 1 else []),
+            *([base.rpartition("/")[2]] if len(preset.bases) > 1 else []),
         ]
     )
-    title = f"{data}, {base.id.rpartition('/')[2]}"
+    title = f"{data}, {base.rpartition('/')[2]}"
     if experiment.kind == "gates":
         yield from sections.gates(rows)
         return

@@ -16,6 +16,7 @@ def reproduce(
     experiments: Sequence[Experiment],
     preset: Preset,
     *,
+    shown: Sequence[Experiment],
     seeds: int,
     cells: Path,
     out: Path,
@@ -27,6 +28,7 @@ def reproduce(
     Args:
         experiments: In this order; none writes the report alone.
         preset: Settings.
+        shown: What the report looks for.
         seeds: Training seeds 0, 1, ….
         cells: Folder for runs and locks.
         out: Folder of the report; results go to ``cells`` in it.
@@ -36,7 +38,7 @@ def reproduce(
     from dslora.reproduce.report import write_report
 
     results = Results(out / RESULTS)
-    known = [*PRESETS.values(), *([preset] if preset.name not in PRESETS else [])]
+    presets = list({**PRESETS, preset.name: preset}.values())
     for experiment in experiments:
         tuning, _ = plan([experiment], preset, seeds, results)
         if tuning:
@@ -44,7 +46,7 @@ def reproduce(
         # Settled only now: the first wave has chosen.
         _, final = plan([experiment], preset, seeds, results)
         drain_in_processes(final, cells, results, data_dir, workers)
-        write_report(out, results, known)
+        write_report(out, results, presets, shown)
         print(f"{experiment.title}, preset {preset.name}: {len(final)} cells, report in {out}")
     if not experiments:
-        write_report(out, results, known)
+        write_report(out, results, presets, shown)

@@ -9,9 +9,9 @@ import numpy as np
 
 from dslora.evaluation.metrics import Measurement
 from dslora.reproduce.bootstrap import Difference, Measure, Outcomes, difference, macro_f1
-from dslora.reproduce.experiments import REFERENCE, Experiment, Variant, choose, make_cell
+from dslora.reproduce.experiments import Experiment, Variant, choose, make_cell
 from dslora.reproduce.paper import PUBLISHED, Published
-from dslora.reproduce.presets import Preset, PresetBase
+from dslora.reproduce.presets import Preset
 from dslora.reproduce.results import Results, unpack
 
 # Seeds that are looked for, whatever number a command asked for.
@@ -89,7 +89,7 @@ def _outcomes(predicted: tuple[str, ...], truth: str, classes: int) -> Outcomes:
     return Outcomes(np.stack([unpack(text) for text in predicted]), unpack(truth), classes)
 
 
-def gather(experiment: Experiment, preset: Preset, base: PresetBase, data: str, results: Results) -> list[Row]:
+def gather(experiment: Experiment, preset: Preset, base: str, data: str, results: Results) -> list[Row]:
     """Rows with something to show, in the table's order."""
     rows = []
     for variant in experiment.rows(preset):
@@ -105,6 +105,10 @@ def gather(experiment: Experiment, preset: Preset, base: PresetBase, data: str, 
     return rows
 
 
-def reference_of(rows: Sequence[Row]) -> Row | None:
-    """LoRA's row, if it has results."""
-    return next((row for row in rows if row.label == REFERENCE and row.by_seed), None)
+def reference_of(rows: Sequence[Row], row: Row) -> Row | None:
+    """LoRA's row to compare with, of the same rank where a figure has several; None of itself or without results."""
+    rank = row.variant.adapter.get("rank")
+    for other in rows:
+        if other.variant.method == "lora" and other.by_seed and other.variant.adapter.get("rank") == rank:
+            return None if other is row else other
+    return None

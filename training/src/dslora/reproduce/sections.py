@@ -24,7 +24,6 @@ def comparison(rows: Sequence[Row], data: str) -> list[str]:
     measured_rows = [row for row in rows if row.by_seed]
     if not measured_rows:
         return bullets([f"{row.label}: not run: {row.refused}" for row in rows])
-    reference = reference_of(rows)
     labels = measured_rows[0].any["labels"]
     head = ["method", "paper", "macro-F1", "less LoRA", "detectable", *(f"F1 {label}" for label in labels)]
     if data == "germeval2018":
@@ -32,7 +31,8 @@ def comparison(rows: Sequence[Row], data: str) -> list[str]:
     head += ["development", "zeros", "rank left", "parameters", "seeds"]
     lines, sentences = [], []
     for row in measured_rows:
-        found = None if reference is None or row is reference else row.less(reference)
+        reference = reference_of(measured_rows, row)
+        found = None if reference is None else row.less(reference)
         rank = [result["rank"]["left"] for result in row.by_seed.values()]
         of = row.any["rank"]["of"]
         lines.append(
@@ -51,14 +51,16 @@ def comparison(rows: Sequence[Row], data: str) -> list[str]:
                 str(len(row.by_seed)),
             ]
         )
-        if found is not None:
-            sentences.append(compared(row.label, "LoRA", found, row.paper.gain if row.paper else None))
+        if found is not None and reference is not None:
+            sentences.append(compared(row.label, reference.label, found, row.paper.gain if row.paper else None))
     texts = measured_rows[0].any[measured_rows[0].split]["n"]
     note = (
         f"{texts:,} texts of the {measured_rows[0].split} split. Points, mean over seeds, 95 % intervals in brackets."
     )
     if any(row.variant.beyond for row in measured_rows):
         note += " ¹ not in the paper's table."
+    if any(len(row.by_seed) == 1 for row in measured_rows):
+        note += " Of rows with one seed, intervals cover texts alone."
     refused = [f"{row.label}: not run: {row.refused}" for row in rows if not row.by_seed]
     return [note, "", *table(head, lines), *bullets(sentences + refused), *_gates_of(measured_rows)]
 
@@ -98,18 +100,24 @@ def _gates_of(rows: Sequence[Row]) -> list[str]:
                 _auroc(row, "aurocError"),
             ]
         )
-        sentences.append(gate_worth(row.label, worth))
-        if _module_spread(row) < _CONSTANT:
-            sentences.append(
-                f"{row.label}: gates hardly differ between texts (standard deviation {_module_spread(row):.3f}). "
-                "Such a gate explains nothing."
-            )
+        if worth.seen:
+            sentences.append(gate_worth(row.label, worth))
     head = [
         *("gates", "macro-F1, fixed to mean", "as learnt less fixed", "detectable"),
         *(f"mean gate, {label}" for label in gated[0].any["labels"]),
         *("spread of mean gate", "spread of single gates", "AUROC offensive", "AUROC error"),
     ]
-    return ["What the gates are worth:", "", *table(head, lines), *bullets(sentences)]
+    return ["What the gates are worth:", "", *table(head, lines), *bullets(sentences + _without_effect(gated))]
+
+
+def _without_effect(gated: Sequence[Row]) -> list[str]:
+    """Gates that say nothing, and gates whose saying changes nothing."""
+    idle = [row.label for row in gated if not row.gate_worth().seen]
+    flat = [f"{row.label} ({_module_spread(row):.3f})" for row in gated if _module_spread(row) < _CONSTANT]
+    return [
+        *([f"Fixing every gate to its mean changes nothing that could be seen: {'; '.join(idle)}."] if idle else []),
+        *([f"Gates hardly differ between texts and so explain nothing: {'; '.join(flat)}."] if flat else []),
+    ]
 
 
 def _mean_gate(row: Row, index: int) -> float:

@@ -45,14 +45,11 @@ def _against_paper(found: Difference, gain: float) -> str:
 
 
 def gate_worth(label: str, found: Difference) -> str:
-    """What the gates' dependence on the text is worth: gates as learnt less gates fixed to their mean."""
+    """What the gates' dependence on the text is worth, where it can be seen: as learnt less fixed to their mean."""
     low, high = found.interval95
-    interval = f"{points(found.value, True)} points, 95 % interval {points(low, True)} to {points(high, True)}"
-    if not found.seen:
-        return (
-            f"{label}: fixing every gate to its mean changes nothing that could be seen ({interval}): what the gates "
-            "say of a text does not matter to its answer."
-        )
+    interval = f"95 % interval {points(low, True)} to {points(high, True)}"
     if found.value > 0:
         return f"{label}: the gates' dependence on the text is worth {points(found.value)} points ({interval})."
-    return f"{label}: the model is better with gates fixed to their mean ({interval})."
+    return (
+        f"{label}: the model is better with gates fixed to their mean, by {points(-found.value)} points ({interval})."
+    )

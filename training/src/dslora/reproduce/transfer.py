@@ -5,12 +5,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from dslora.classifier import Classifier
 from dslora.data import Dataset, load_dataset, take
-from dslora.encoding import TextEncoder
 from dslora.errors import DataError
 from dslora.evaluation.metrics import confusion_counts, is_positive
-from dslora.inference import predict
+from dslora.run import TrainedRun
 
 # HateXplain's three classes and its two are the same posts: one of them is enough.
 TARGETS: Final = ("olid", "hatexplain-binary", "jigsaw")
@@ -30,16 +28,13 @@ def loaded(data: str, data_dir: str | None) -> Dataset:
     return load_dataset(data, data_dir)
 
 
-def transfer(
-    classifier: Classifier, encoder: TextEncoder, data: str, data_dir: str | None, rows: int
-) -> dict[str, Any]:
+def transfer(run: TrainedRun, data: str, data_dir: str | None, rows: int) -> dict[str, Any]:
     """Counts of the trained model on the other data sets' test splits, positive classes against the rest.
 
     A data set in another language is left out, as is one whose files are not there; both are said.
 
     Args:
-        classifier: The model.
-        encoder: Its encoder.
+        run: Finished.
         data: What it was trained on.
         data_dir: Where the others are.
         rows: At most this many of each test split, stratified and always the same; 0 takes all.
@@ -55,16 +50,15 @@ def transfer(
             found[target] = {"missing": "another language"}
             continue
         try:
-            dataset = loaded(target, data_dir).without_refused(classifier.spec.normalization)
+            dataset = loaded(target, data_dir).without_refused(run.spec.normalization)
         except DataError:
             found[target] = {"missing": "its files were not there"}
             continue
         split = dataset.splits["test"]
         if rows and rows < len(split):
             split = take(split, rows, _SEED)
-        predicted = predict(classifier, encoder, split.texts).logits.argmax(axis=1)
-        spec = classifier.spec
+        predicted = run.predict(split.texts).logits.argmax(axis=1)
         truth = is_positive(split.labels, dataset.labels, dataset.positive_labels)
-        called = is_positive(predicted, spec.labels, spec.positive_labels)
+        called = is_positive(predicted, run.spec.labels, run.spec.positive_labels)
         found[target] = {"confusion": confusion_counts(called.astype(np.int64), truth.astype(np.int64), 2).tolist()}
     return found

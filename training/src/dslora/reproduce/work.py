@@ -10,12 +10,15 @@ from typing import Any
 from dslora.bases import load_tokenizer, resolve_base
 from dslora.encoding import is_uncased
 from dslora.errors import DataError, DsLoraError
+from dslora.methods import find_method
+from dslora.ngram_run import load_any_run, train_ngrams
+from dslora.ngrams import NAME as NGRAMS
 from dslora.normalization import default_steps
 from dslora.reproduce.cell import Cell
 from dslora.reproduce.measure import measure_run
 from dslora.reproduce.results import Results, claimed
 from dslora.reproduce.transfer import loaded
-from dslora.run import RUN_FILE, DataSettings, load_run, train_run
+from dslora.run import RUN_FILE, DataSettings, train_run
 from dslora.train.checkpoint import FILE as CHECKPOINT
 
 # How often a process that has nothing left to claim looks whether the others have finished.
@@ -32,11 +35,15 @@ def compute(cell: Cell, folder: Path, data_dir: str | None) -> dict[str, Any]:
     """
     dataset = loaded(cell.data, data_dir)
     if not (folder / RUN_FILE).is_file():
-        tokenizer = load_tokenizer(resolve_base(cell.base))
-        steps = default_steps(dataset.name, is_uncased(tokenizer))
         data = DataSettings(cell.data, data_dir)
-        train_run(folder, data, cell.spec(dataset, steps), cell.settings(), dataset=dataset, quiet=True)
-    measured = measure_run(load_run(folder), dataset, cell, data_dir)
+        if cell.method == NGRAMS:
+            train_ngrams(folder, data, cell.ngram_spec(dataset), cell.settings(), dataset)
+        else:
+            find_method(cell.method).check_machine()
+            tokenizer = load_tokenizer(resolve_base(cell.base))
+            spec = cell.spec(dataset, default_steps(dataset.name, is_uncased(tokenizer)))
+            train_run(folder, data, spec, cell.settings(), dataset=dataset, quiet=True)
+    measured = measure_run(load_any_run(folder), dataset, cell, data_dir)
     # Optimizer state is the largest part of a run, and of no use any more.
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return measured
