@@ -65,22 +65,18 @@ def run(base: str, folder: Path, way: str, stop_after: int) -> None:
             module.p = 0.0
         if hasattr(module, "dropout_prob"):
             setattr(module, "dropout_prob", 0.0)  # noqa: B010
-    losses = []
+    scores = []
 
     def note(progress: Progress, macro_f1: float) -> None:
-        losses.append(macro_f1)
+        scores.append(macro_f1)
         if progress.epoch == stop_after:
             raise StoppedError
 
     settings = replace(SETTINGS, class_weighting="balanced")
     split = Split(rows.windows[:ROWS], rows.labels[:ROWS])
-    try:
-        result = train(
-            classifier, encoder, split, development, settings, folder, on_epoch=note, quiet=True, processes=processes
-        )
-    except StoppedError:
-        return
-    print(json.dumps({"rank": processes.rank, "macro_f1": result.macro_f1, "zeros": result.zeros}))
+    with contextlib.suppress(StoppedError):
+        train(classifier, encoder, split, development, settings, folder, on_epoch=note, quiet=True, processes=processes)
+    print(json.dumps({"rank": processes.rank, "sharded": classifier.is_sharded, "macro_f1": scores}), flush=True)
 
 
 if __name__ == "__main__":

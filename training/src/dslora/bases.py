@@ -77,9 +77,12 @@ def resolve_base(name: str) -> BaseSource:
     Raises:
         DsLoraError: A path that is no model, or a packaged base that is not installed.
     """
-    packaged = PACKAGED.get(name) or next((p for p in PACKAGED.values() if p.id == name), None)
+    preset = find_preset(name)
+    packaged = PACKAGED.get(name) or next((p for p in PACKAGED.values() if p.id in (name, preset and preset.id)), None)
     if packaged is not None:
         return _packaged(name, packaged)
+    if preset is not None:
+        return BaseSource(preset.id, preset.id, preset.license)
     path = Path(name).expanduser()
     if path.suffix == ".gguf" and path.is_file():
         return BaseSource(str(path.parent), path.stem, "unknown", path.name)

@@ -28,7 +28,7 @@ from dslora.bases import load_tokenizer, resolve_base
 from dslora.classifier import Classifier, ClassifierSpec, GateColumn, build_classifier, longest_input
 from dslora.data import Dataset, load_dataset, take
 from dslora.encoding import TextEncoder, text_encoder
-from dslora.errors import DsLoraError
+from dslora.errors import DataError, DsLoraError
 from dslora.export.ranks import live_components
 from dslora.files import write_json
 from dslora.folder import whole_folder
@@ -36,7 +36,9 @@ from dslora.inference import Predictions, predict, predict_windows
 from dslora.methods import find_method
 from dslora.ngrams import NAME as NGRAMS
 from dslora.train.checkpoint import FILE as CHECKPOINT
+from dslora.train.checkpoint import Progress
 from dslora.train.loop import BEST, Split, TrainingResult, resolve_device, train
+from dslora.train.processes import Processes
 from dslora.train.settings import TrainSettings
 
 RUN_FILE = "run.json"
@@ -149,6 +151,7 @@ def train_run(
     settings: TrainSettings,
     *,
     dataset: Dataset | None = None,
+    on_epoch: Callable[[Progress, float], None] = lambda progress, macro_f1: None,
     quiet: bool = False,
 ) -> TrainingResult:
     """Trains into ``folder``, or goes on where a killed run stopped.
@@ -159,10 +162,12 @@ def train_run(
         spec: What to build.
         settings: How to train.
         dataset: Already loaded, to save reading it twice.
+        on_epoch: See :func:`dslora.train.train`.
         quiet: No progress bar.
     """
+    processes = Processes(settings.device)
     dataset = dataset or data.load()
-    kept = dataset.without_refused(spec.normalization)
+    kept = classifiable(dataset, spec.normalization)
     train_rows = kept.splits["train"]
     if settings.train_rows:
         train_rows = take(train_rows, settings.train_rows, settings.seed)
@@ -189,13 +194,32 @@ def train_run(
         folder,
         data_key=json.dumps([_files(dataset), asdict(replace(data, data_dir=None))], sort_keys=True),
         on_accepted=lambda: dataset.write_split(folder / SPLIT_FILE),
+        on_epoch=on_epoch,
         quiet=quiet,
+        processes=processes,
     )
-    if (folder / RUN_FILE).is_file():
+    if not processes.is_main or (folder / RUN_FILE).is_file():
         # Finished before: what it says of versions and commit is about the training, not about today.
         return result
     write_json(folder / RUN_FILE, {**record, "result": asdict(result)})
     return result
+
+
+def classifiable(dataset: Dataset, normalization: tuple[str, ...]) -> Dataset:
+    """The data set without rows of which normalisation leaves nothing.
+
+    Raises:
+        DataError: A class is left without a row.
+    """
+    kept = dataset.without_refused(normalization)
+    for name in ("train", "development"):
+        missing = [label for label, count in kept.class_counts(name).items() if count == 0]
+        if missing:
+            raise DataError(
+                f"{dataset.name}: normalisation leaves nothing of any {name} row of {', '.join(missing)}. Expected "
+                "every class in every split. Leave steps out (--normalization), or add rows of that class."
+            )
+    return kept
 
 
 def describe_run(

@@ -31,15 +31,18 @@ def alone(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def launch(base: str, folder: Path, way: str, stop_after: int = 0) -> str:
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+def launch(base: str, folder: Path, way: str, stop_after: int = 0) -> None:
+    # What accelerate launch runs for GPUs; its own --cpu starts several processes through MPI only.
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     paths = os.pathsep.join(str(path) for path in (_TESTS, _TESTS.parent / "src"))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "ACCELERATE_USE_CPU": "true"}
     arguments = [str(_TESTS / "training_process.py"), base, str(folder), way, str(stop_after)]
-    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=180)
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
+    ended = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert sorted(process["rank"] for process in ended) == [0, 1]
+    assert {process["sharded"] for process in ended} == {way == "fsdp"}
+    assert ended[0]["macro_f1"] == ended[1]["macro_f1"]
 
 
 def epochs(folder: Path) -> list[dict[str, float]]:

@@ -7,11 +7,13 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from logging import getLogger
 
-from dslora.cli import data, evaluate, export, pipeline, reproduce, train
+from dslora.cli import bench, data, evaluate, export, inspect, layouts, pipeline, plan, reproduce, sweep, train
+from dslora.cli.failures import explained
 from dslora.errors import DsLoraError
 
-_COMMANDS = (train, evaluate, export, data, pipeline, reproduce)
+_COMMANDS = (train, evaluate, export, data, pipeline, reproduce, layouts, inspect, plan, sweep, bench)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -26,6 +28,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _quieten_libraries() -> None:
     """Leaves the terminal to our own messages and progress bar."""
+    # It says on import which optional kernels it did not find.
+    getLogger("bitsandbytes").setLevel("ERROR")
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -47,4 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = " Run the same command again, without --overwrite, to resume." if resume else ""
         print(f"dslora: interrupted.{hint}", file=sys.stderr)
         return 130
+    except Exception as error:
+        # A disk or a memory that is full is no fault of the package, wherever it happens.
+        explanation = explained(error)
+        if explanation is None:
+            raise
+        print(f"dslora: {explanation}", file=sys.stderr)
+        return 1
     return 0

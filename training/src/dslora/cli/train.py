@@ -18,6 +18,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     train = commands.add_parser("train", help="train a model; resumes a run that was killed")
     add_data(train)
     add_training(train)
+    train.add_argument(
+        "--ignore-memory", action="store_true", help="train although dslora plan says that memory is too small"
+    )
     train.set_defaults(handler=run)
 
 
@@ -34,10 +37,11 @@ def _train_model(arguments: argparse.Namespace) -> None:
     from dslora.bases import load_tokenizer, resolve_base
     from dslora.classifier import ClassifierSpec, default_pooling
     from dslora.methods import find_method
+    from dslora.plan import check_fits
     from dslora.run import read_record, train_run
     from dslora.sparsity import L1Settings
     from dslora.train import TrainSettings
-    from dslora.train.loop import resolve_device
+    from dslora.train.processes import is_main_process, resolve_device
 
     method = find_method(arguments.method)
     refuse_foreign_options(arguments, method.settings, method.name)
@@ -47,7 +51,7 @@ def _train_model(arguments: argparse.Namespace) -> None:
     adapter = settings_from(arguments, method.settings)
     l1 = settings_from(arguments, L1Settings) if method.sparse else None
     method.check_machine()
-    resolve_device(settings.device)
+    device = resolve_device(settings.device)
     source = resolve_base(arguments.base)
     data = data_settings(arguments)
     dataset = data.load()
@@ -63,8 +67,12 @@ def _train_model(arguments: argparse.Namespace) -> None:
         adapter=adapter,
         l1=l1,
     )
+    if method.trains and not getattr(arguments, "ignore_memory", False):
+        check_fits(spec, settings, device.type)
     with _setting_aside(arguments.out, arguments.overwrite):
         result = train_run(arguments.out, data, spec, settings, dataset=dataset, quiet=arguments.quiet)
+    if not is_main_process():
+        return
     if not method.trains:
         print(f"{arguments.out}: development macro-F1 {result.macro_f1:.4f} without training, {result.seconds:.0f} s")
         return
@@ -108,7 +116,7 @@ def _setting_aside(folder: Path, overwrite: bool) -> Iterator[None]:
     """
     if folder.exists() and not folder.is_dir():
         raise DsLoraError(f"{folder} is a file. Name a folder for the run.")
-    if not overwrite or not folder.exists():
+    if not overwrite or not folder.exists() or not _writes():
         yield
         return
     if any(folder.iterdir()) and not any((folder / name).exists() for name in _MARKS):
@@ -124,3 +132,9 @@ def _setting_aside(folder: Path, overwrite: bool) -> Iterator[None]:
         else:
             shutil.rmtree(folder, ignore_errors=True)
             old.rename(folder)
+
+
+def _writes() -> bool:
+    from dslora.train.processes import is_main_process
+
+    return is_main_process()

@@ -95,15 +95,15 @@ def train(
         DsLoraError: The folder holds a run with other settings, the loss is no longer finite, or memory is short.
     """
     processes = processes or Processes(settings.device)
-    training = _Training(classifier, encoder, train_split, development, settings, folder, processes)
+    training = Training(classifier, encoder, train_split, development, settings, folder, processes)
     with _memory_errors(settings):
         training.start(data_key, on_accepted, quiet)
         training.run(on_epoch)
     return training.result()
 
 
-class _Training:
-    """What the phases of a training share."""
+class Training:
+    """A training whose model is ready; nothing is written before :meth:`start`."""
 
     def __init__(
         self,
@@ -118,8 +118,6 @@ class _Training:
         self.classifier, self.encoder, self.development = classifier, encoder, development
         self.settings, self.folder, self.processes = settings, folder, processes
         settings.check_device(processes.device)
-        if processes.is_main:
-            folder.mkdir(parents=True, exist_ok=True)
         if settings.gradient_checkpointing:
             classifier.method.base_of(classifier.encoder).activation_checkpointing_enable()
         self.total_steps = -(-len(train_split.windows) // settings.batch_size) * settings.epochs
@@ -135,6 +133,8 @@ class _Training:
     def start(self, data_key: str, on_accepted: Callable[[], None], quiet: bool) -> None:
         """Resumes, or measures what has to be known before the first step."""
         settings, processes = self.settings, self.processes
+        if processes.is_main:
+            self.folder.mkdir(parents=True, exist_ok=True)
         self.key = fingerprint(settings, self.classifier.spec, data_key)
         # Another stream in each process, or all would drop the same elements of different texts.
         torch.manual_seed(settings.seed + processes.rank)
@@ -142,8 +142,7 @@ class _Training:
         if processes.is_main:
             on_accepted()
         if resumed is None:
-            self.progress = Progress()
-            fit_gate_statistics(self.model, self._statistics_batches())
+            self.prepare_start()
         else:
             self.progress, parts = resumed
             self.classifier.load_trained_state(parts["model"])
@@ -162,6 +161,11 @@ class _Training:
             else SilentJournal()
         )
 
+    def prepare_start(self) -> None:
+        """What has to be known before the first step."""
+        self.progress = Progress()
+        fit_gate_statistics(self.model, self._statistics_batches())
+
     def run(self, on_epoch: Callable[[Progress, float], None]) -> None:
         settings, progress = self.settings, self.progress
         started = time.perf_counter() - progress.seconds
@@ -172,7 +176,7 @@ class _Training:
                 own_sum = progress.loss_sum if self.processes.is_main else 0.0
                 running = torch.tensor(own_sum, device=self.processes.device, dtype=torch.float64)
                 for batch in batches[progress.batch :]:
-                    running += self._step(batch)
+                    running += self.step(batch)
                     if progress.step % _SHOW_EVERY == 0:
                         loss = float(self.processes.sum(running)) / progress.loss_count
                         self.journal.advance(loss=loss)
@@ -206,7 +210,8 @@ class _Training:
             zeros=progress.best_zeros,
         )
 
-    def _step(self, batch: list[int]) -> Tensor:
+    def step(self, batch: list[int]) -> Tensor:
+        """One optimizer step. Returns this process's share of the batch's cross-entropy."""
         progress = self.progress
         for phase in self.phases:
             phase.before_step(progress.step)

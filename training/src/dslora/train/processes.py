@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType, broadcast_object_list, gather_object
 from torch import Tensor, nn
 
@@ -29,6 +29,11 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise DsLoraError("Device cuda was asked for, but torch finds no CUDA device. Use --device cpu or auto.")
     return torch.device(name)
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks and writes for all that ``accelerate launch`` has started."""
+    return bool(PartialState().is_main_process)
 
 
 class Processes:
@@ -58,7 +63,7 @@ class Processes:
         if device not in ("auto", self.device.type):
             raise DsLoraError(
                 f"--device {device} was asked for, but accelerate gave this process {self.device.type}. "
-                "Launch with --cpu for the CPU, or leave --device out."
+                "Set ACCELERATE_USE_CPU=true for the CPU, or leave --device out."
             )
         if self._is_fsdp and not self._accelerator.is_fsdp2:
             raise DsLoraError(

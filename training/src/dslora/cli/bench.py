@@ -1,0 +1,44 @@
+"""``dslora bench``: what methods cost beside LoRA."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from dslora.bases import DEFAULT_BASE
+    from dslora.methods import METHODS
+
+    trained = sorted(name for name, method in METHODS.items() if method.trains)
+    bench = commands.add_parser("bench", help="time and peak memory of methods beside LoRA, on the same batches")
+    bench.add_argument("--base", default=DEFAULT_BASE, help=f"as for dslora train (default: {DEFAULT_BASE})")
+    bench.add_argument("--methods", nargs="+", choices=trained, default=["lora", "dora", "ds-lora"], metavar="METHOD")
+    bench.add_argument("--rows", type=int, default=640, help="texts an epoch (default: 640)")
+    bench.add_argument("--batch-size", type=int, default=16, help="texts a step (default: 16)")
+    bench.add_argument("--max-tokens", type=int, default=128, help="longest text (default: 128)")
+    bench.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    bench.add_argument("--seed", type=int, default=0)
+    bench.add_argument("--out", type=Path, help="write the result as JSON to this file")
+    bench.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from dslora.bench import BenchSettings, run_bench, table
+    from dslora.errors import DsLoraError
+    from dslora.files import write_json
+
+    if arguments.rows < 4 * arguments.batch_size or arguments.batch_size < 1:
+        raise DsLoraError(f"--rows is {arguments.rows}; expected at least four batches of {arguments.batch_size}.")
+    settings = BenchSettings(
+        base=arguments.base,
+        methods=tuple(arguments.methods),
+        rows=arguments.rows,
+        batch_size=arguments.batch_size,
+        max_tokens=arguments.max_tokens,
+        device=arguments.device,
+        seed=arguments.seed,
+    )
+    result = run_bench(settings, lambda text: print(text, file=sys.stderr))
+    print(table(result))
+    if arguments.out:
+        write_json(arguments.out, result)

@@ -1,0 +1,66 @@
+"""``dslora plan``: what a training would need."""
+
+import argparse
+import json
+
+from dslora.cli.arguments import add_reading
+from dslora.options import add_settings, settings_from
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    plan = commands.add_parser("plan", help="parameters, memory and time of a training, before anything is loaded")
+    group = plan.add_argument_group("model")
+    add_reading(group)
+    group.add_argument("--method", default="ds-lora", help="as for dslora train (default: ds-lora)")
+    group.add_argument("--classes", type=int, default=2, help="labels (default: 2)")
+    group = plan.add_argument_group("machine")
+    group.add_argument("--memory", help="refuse what does not fit into so much, e.g. 24GB (default: the device's own)")
+    group.add_argument("--rows", type=int, default=11_916, help="training posts (default: 11916, as OLID's)")
+    group.add_argument("--tokens", type=int, help="average length of a post (default: 40, as OLID's)")
+    group.add_argument("--cores", type=int, help="processor cores (default: this machine's)")
+    group.add_argument(
+        "--teraflops", type=float, help="sustained speed of the device in 10^12 operations/s, in place of cores"
+    )
+    group.add_argument("--json", action="store_true", help="print JSON")
+    add_settings(plan)
+    plan.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    import os
+
+    from dslora.classifier import ClassifierSpec
+    from dslora.methods import find_method
+    from dslora.options import refuse_foreign_options
+    from dslora.plan.estimate import CORE_SPEED, make_plan
+    from dslora.plan.fit import device_memory, parse_memory, refuse_too_large
+    from dslora.plan.text import as_json, as_text
+    from dslora.train import TrainSettings
+    from dslora.train.processes import resolve_device
+
+    method = find_method(arguments.method)
+    refuse_foreign_options(arguments, method.settings, method.name)
+    settings = settings_from(arguments, TrainSettings)
+    # A plan may be for another machine, so a GPU that is not here is no error.
+    device = settings.device if settings.device != "auto" else resolve_device("auto").type
+    labels = tuple(str(label) for label in range(arguments.classes))
+    spec = ClassifierSpec(
+        base=arguments.base,
+        method=method.name,
+        labels=labels,
+        positive_labels=labels[-1:],
+        normalization=(),
+        max_tokens=arguments.max_tokens,
+        adapter=settings_from(arguments, method.settings),
+    )
+    memory = parse_memory(arguments.memory) if arguments.memory else device_memory(device)
+    plan = make_plan(spec, settings, device, arguments.tokens)
+    cores = arguments.cores or len(os.sched_getaffinity(0))
+    speed = arguments.teraflops * 1e12 if arguments.teraflops else CORE_SPEED * cores
+    how = f"{arguments.teraflops:g} TFLOP/s" if arguments.teraflops else f"{cores} cores"
+    seconds = plan.seconds(arguments.rows, speed)
+    if arguments.json:
+        print(json.dumps(as_json(plan, memory, arguments.rows, seconds, how), indent=2))
+    else:
+        print(as_text(plan, memory, arguments.rows, seconds, how))
+    refuse_too_large(plan, memory)

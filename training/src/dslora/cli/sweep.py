@@ -1,0 +1,166 @@
+"""``dslora sweep``: look for settings on the development split."""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dslora.cli.arguments import add_data, add_training, data_settings, normalization
+from dslora.errors import DsLoraError
+from dslora.options import refuse_foreign_options, settings_from
+
+if TYPE_CHECKING:
+    from dslora.classifier import ClassifierSpec
+    from dslora.data import Dataset
+    from dslora.sweep import Sweep
+    from dslora.train import TrainSettings
+    from dslora.train.checkpoint import Progress
+    from dslora.train.loop import TrainingResult
+
+# Options of a sweep that dslora train does not have, and those that a sweep sets by itself.
+_OWN = ("--search", "--trials", "--workers", "--out")
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sweep = commands.add_parser("sweep", help="search settings on the development split; resumes, and is shared")
+    add_data(sweep)
+    add_training(sweep)
+    group = sweep.add_argument_group("sweep")
+    group.add_argument(
+        "--search",
+        nargs="+",
+        metavar="NAME=VALUES",
+        help="options to search, as NAME=A,B,C or NAME=LOW..HIGH (default: by method)",
+    )
+    group.add_argument("--trials", type=int, default=20, help="trials in all (default: 20)")
+    group.add_argument("--workers", type=int, default=1, help="processes that share the sweep (default: 1)")
+    sweep.set_defaults(handler=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from dslora.sweep import run_workers, table, write_result
+
+    if arguments.trials < 1 or arguments.workers < 1:
+        raise DsLoraError("--trials and --workers must be 1 or more.")
+    if arguments.overwrite:
+        raise DsLoraError("A sweep is never overwritten. Delete its folder, or name another --out.")
+    sweep, _ = _prepare(arguments)
+    given = sys.argv[2:] if sys.argv[1:2] == ["sweep"] else []
+    run_workers(arguments.workers, _work, (arguments,))
+    result = write_result(sweep, lambda settings: _command(arguments, given, settings))
+    print(table(result))
+    print(f"\nBest: macro-F1 {result['best']['macroF1']:.4f} on development. The test split was not read.")
+    print(result["best"]["command"])
+
+
+def _prepare(arguments: argparse.Namespace) -> "tuple[Sweep, Dataset]":
+    """What is searched, checked before any trial starts."""
+    from dslora.methods import find_method
+    from dslora.sweep import Sweep, default_space, open_study, parse_space, without_test
+    from dslora.train.settings import fingerprint
+
+    method = find_method(arguments.method)
+    refuse_foreign_options(arguments, method.settings, method.name)
+    space = parse_space(arguments.search) if arguments.search else default_space(method)
+    for name, what in space.items():
+        values = getattr(what, "values", None) or (getattr(what, "low", 0), getattr(what, "high", 0))
+        for value in values:
+            _settings(_with(arguments, {name: value}))
+    dataset = without_test(data_settings(arguments).load())
+    spec, settings = _spec(arguments, dataset)
+    key = fingerprint(spec, settings, {name: repr(what) for name, what in space.items()}, dataset.name)
+    sweep = Sweep(arguments.out, space, arguments.trials, settings.seed, key)
+    open_study(sweep)
+    return sweep, dataset
+
+
+def _work(arguments: argparse.Namespace, number: int) -> None:
+    """One worker."""
+    from dslora.sweep import work
+
+    if number:
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    sweep, dataset = _prepare(arguments)
+
+    def train(
+        values: Mapping[str, Any], folder: Path, on_epoch: "Callable[[Progress, float], None]"
+    ) -> "TrainingResult":
+        from dslora.run import train_run
+
+        chosen = _with(arguments, values)
+        spec, settings = _spec(chosen, dataset)
+        data = data_settings(arguments)
+        return train_run(folder, data, spec, settings, dataset=dataset, on_epoch=on_epoch, quiet=True)
+
+    work(sweep, train, number)
+
+
+def _with(arguments: argparse.Namespace, values: Mapping[str, Any]) -> argparse.Namespace:
+    """The options with those of a trial, read as if they had been typed."""
+    chosen = argparse.Namespace(**vars(arguments))
+    parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
+    add_training(parser)
+    typed = [text for name, value in values.items() for text in (f"--{name}", str(value))]
+    try:
+        parsed, unknown = parser.parse_known_args(["--out", str(arguments.out), *typed])
+    except argparse.ArgumentError as error:
+        raise DsLoraError(f"--search: {error}.") from error
+    if unknown:
+        raise DsLoraError(f"--search: {unknown[0]} is no option of dslora train.")
+    for name in values:
+        destination = name.replace("-", "_")
+        setattr(chosen, destination, getattr(parsed, destination))
+    return chosen
+
+
+def _settings(arguments: argparse.Namespace) -> "tuple[Any, Any, TrainSettings]":
+    from dslora.methods import find_method
+    from dslora.sparsity import L1Settings
+    from dslora.train import TrainSettings
+
+    method = find_method(arguments.method)
+    refuse_foreign_options(arguments, method.settings, method.name)
+    l1 = settings_from(arguments, L1Settings) if method.sparse else None
+    return settings_from(arguments, method.settings), l1, settings_from(arguments, TrainSettings)
+
+
+def _spec(arguments: argparse.Namespace, dataset: "Dataset") -> "tuple[ClassifierSpec, TrainSettings]":
+    from dslora.bases import load_tokenizer, resolve_base
+    from dslora.classifier import ClassifierSpec, default_pooling
+
+    adapter, l1, settings = _settings(arguments)
+    tokenizer = load_tokenizer(resolve_base(arguments.base))
+    spec = ClassifierSpec(
+        base=arguments.base,
+        method=arguments.method,
+        labels=tuple(dataset.labels),
+        positive_labels=tuple(dataset.positive_labels),
+        normalization=normalization(arguments, dataset.name, tokenizer),
+        max_tokens=arguments.max_tokens,
+        window_overlap=arguments.window_overlap,
+        pooling=default_pooling(arguments.base),
+        adapter=adapter,
+        l1=l1,
+    )
+    return spec, settings
+
+
+def _command(arguments: argparse.Namespace, given: list[str], settings: Mapping[str, Any]) -> str:
+    """``dslora train`` with the sweep's other options and these settings."""
+    kept: list[str] = []
+    own = False
+    for text in given:
+        if text.startswith("--"):
+            name = text.partition("=")[0]
+            own = name in _OWN or name.lstrip("-") in settings
+        if not own:
+            kept.append(text)
+    chosen = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    out = os.fspath(arguments.out / "best")
+    return shlex.join(["dslora", "train", *kept, "--out", out, *chosen])

@@ -1,0 +1,187 @@
+"""The estimate: parameters counted, memory added up, time from a measured anchor."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dslora.classifier import ClassifierSpec
+from dslora.methods import find_method
+from dslora.plan.outline import Counts, Saved, base_config, count, make_outline, saved_by_forward
+from dslora.train.settings import TrainSettings
+
+# Adam keeps two averages, and gradients are kept until the step: float32 each.
+_STATE_BYTES = 12
+# NF4 with double quantisation: 4 bits a weight, an 8-bit constant a block of 64, and one float32 for 256 of these.
+# Dettmers et al. 2023, QLoRA, section 3.
+_NF4_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
+# MatMulNBits of onnxruntime: 4 bits a weight and a float32 scale a block of 32.
+_NBITS4_BYTES = (4 + 32 / 32) / 8
+# Under autocast matrix products keep bfloat16 and norms, sums and softmax float32: seen between 0.6 and 0.75.
+_AUTOCAST_SHARE = 0.75
+# Gradients of activations that live at once in the backward pass, in tensors of the largest size.
+_LIVE_GRADIENTS = 3
+# The interpreter with PyTorch, transformers and the data; on a GPU its context and the libraries' work space.
+_PROCESS_BYTES = {"cpu": 620 * 2**20, "cuda": 700 * 2**20}
+
+# Measured: DS-LoRA on MiniLM, OLID posts (40 tokens on average), one core of a 2-core server: rows a second.
+ANCHOR_ROWS, ANCHOR_TOKENS = 20.0, 40
+# MiniLM's 10.6 M parameters outside its embeddings, 4 operations a token each (see `operations`).
+_ANCHOR_OPERATIONS_PER_ROW = 4 * 10.6e6 * ANCHOR_TOKENS
+CORE_SPEED = ANCHOR_ROWS * _ANCHOR_OPERATIONS_PER_ROW
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a training needs at its peak.
+
+    Attributes:
+        base: Frozen weights.
+        trained: What is trained.
+        state: Gradients and the optimizer's averages.
+        activations: Kept for the backward pass.
+        transient: Gradients of activations in the backward pass.
+        process: What a process needs in any case.
+    """
+
+    base: float
+    trained: float
+    state: float
+    activations: float
+    transient: float
+    process: float
+
+    @property
+    def total(self) -> float:
+        return float(sum(vars(self).values()))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training would need.
+
+    Attributes:
+        spec: What would be trained.
+        settings: How.
+        device: ``cpu`` or ``cuda``: whose fixed cost is counted.
+        counts: Parameters.
+        memory: Of training, at the peak.
+        serving: Bytes of the weights when served, by precision.
+        operations: Floating-point operations a training text at the plan's length.
+    """
+
+    spec: ClassifierSpec
+    settings: TrainSettings
+    device: str
+    counts: Counts
+    memory: Memory
+    serving: dict[str, float]
+    operations: float
+
+    def seconds(self, rows: int, speed: float) -> float:
+        """Time for all epochs, at ``speed`` operations a second. An estimate: nothing was run."""
+        return rows * self.settings.epochs * self.operations / speed
+
+
+def make_plan(spec: ClassifierSpec, settings: TrainSettings, device: str = "cpu", tokens: int | None = None) -> Plan:
+    """Counts and adds up; loads nothing.
+
+    Args:
+        spec: What would be trained.
+        settings: How.
+        device: ``cpu`` or ``cuda``.
+        tokens: Length of a text for the estimate of time; ``ANCHOR_TOKENS`` if not given. Memory is of the longest
+            batch, whose texts fill the window.
+
+    Raises:
+        DsLoraError: The base, the method or a target module is not known.
+    """
+    config = base_config(spec.base)
+    outline = make_outline(spec, config, settings.base_dtype)
+    counts = count(outline, config)
+    saved = saved_by_forward(outline, settings.part_size(1), spec.max_tokens)
+    return Plan(
+        spec,
+        settings,
+        device,
+        counts,
+        _memory(spec, settings, device, counts, saved, config),
+        _serving(counts),
+        _operations(spec, settings, counts, config, min(tokens or ANCHOR_TOKENS, spec.max_tokens)),
+    )
+
+
+def _memory(
+    spec: ClassifierSpec, settings: TrainSettings, device: str, counts: Counts, saved: Saved, config: Any
+) -> Memory:
+    width = 2 if settings.base_precision == "bf16" else 4
+    frozen = counts.total - counts.trainable
+    linear = counts.linear if is_four_bit(spec.method) else 0
+    activations: float = saved.bytes
+    largest: float = saved.largest
+    if settings.precision == "bf16" and settings.base_precision == "fp32":
+        activations, largest = activations * _AUTOCAST_SHARE, largest * _AUTOCAST_SHARE
+    if settings.gradient_checkpointing:
+        # Each layer's input, and what one layer keeps while it is computed again.
+        hidden = config.get_text_config().hidden_size
+        inputs = counts.layers * settings.part_size(1) * spec.max_tokens * hidden * width
+        activations = inputs + activations / counts.layers
+    return Memory(
+        base=(frozen - linear) * width + linear * _NF4_BYTES,
+        trained=counts.trainable * 4,
+        state=counts.trainable * _STATE_BYTES,
+        activations=activations,
+        transient=_LIVE_GRADIENTS * largest,
+        process=_PROCESS_BYTES[device],
+    )
+
+
+def _serving(counts: Counts) -> dict[str, float]:
+    other = counts.total - counts.linear
+    return {
+        "fp32": 4.0 * counts.total,
+        "fp16": 2.0 * counts.total,
+        "int8": other * 4 + counts.linear * 1.0,
+        "4-bit": other * 4 + counts.linear * _NBITS4_BYTES,
+    }
+
+
+def _operations(spec: ClassifierSpec, settings: TrainSettings, counts: Counts, config: Any, tokens: int) -> float:
+    """A multiplication and an addition a weight and token: forward, and back to the input of every layer.
+
+    Gradients of trained weights are a third such pass over them, checkpointing is a second forward pass, and
+    attention adds two products of tokens by tokens.
+    """
+    text = config.get_text_config()
+    weights = counts.total - counts.embeddings
+    attention = 2 * 2 * counts.layers * tokens * text.hidden_size
+    forward = 2 * weights + attention
+    passes = 2 + (1 if settings.gradient_checkpointing else 0)
+    trained = min(counts.trainable, weights)
+    return float(tokens * (passes * forward + 2 * trained))
+
+
+def is_four_bit(method: str) -> bool:
+    """Whether a method keeps the base in 4 bits."""
+    return hasattr(find_method(method).settings, "four_bit") or method in ("qlora", "ds-qlora")
+
+
+def alternatives(plan: Plan) -> list[tuple[str, Plan]]:
+    """Plans that need less, each on top of the ones before it, with the options that make them."""
+    found: list[tuple[str, Plan]] = []
+    options: list[str] = []
+    spec, settings = plan.spec, plan.settings
+
+    def add(option: str) -> None:
+        options.append(option)
+        found.append((" ".join(options), make_plan(spec, settings, plan.device)))
+
+    if not settings.gradient_checkpointing:
+        settings = replace(settings, gradient_checkpointing=True)
+        add("--gradient-checkpointing")
+    if settings.batch_size > settings.accumulation:
+        settings = replace(settings, accumulation=settings.batch_size)
+        add(f"--accumulation {settings.batch_size}")
+    adds = find_method(spec.method).adds_weights
+    if adds and settings.base_precision == "fp32" and not is_four_bit(spec.method):
+        settings = replace(settings, base_precision="bf16", precision="bf16")
+        add("--base-precision bf16 --precision bf16")
+    return found

@@ -1,0 +1,55 @@
+"""A plan as text and as JSON."""
+
+from typing import Any
+
+from dslora.plan.estimate import Plan
+from dslora.plan.fit import size
+from dslora.presets import find_preset
+
+
+def as_json(plan: Plan, memory: int, rows: int, seconds: float, how: str) -> dict[str, Any]:
+    """Bytes, counts and seconds."""
+    return {
+        "base": plan.spec.base,
+        "method": plan.spec.method,
+        "parameters": vars(plan.counts),
+        "training": {
+            **{name: round(value) for name, value in vars(plan.memory).items()},
+            "total": round(plan.memory.total),
+        },
+        "serving": {name: round(value) for name, value in plan.serving.items()},
+        "available": memory,
+        "fits": plan.memory.total <= memory,
+        "time": {"estimated": True, "rows": rows, "epochs": plan.settings.epochs, "seconds": round(seconds), "on": how},
+    }
+
+
+def as_text(plan: Plan, memory: int, rows: int, seconds: float, how: str) -> str:
+    """A page for the terminal."""
+    counts, needs, settings = plan.counts, plan.memory, plan.settings
+    lines = [
+        f"{plan.spec.method} on {plan.spec.base}",
+        f"  parameters        {counts.total:>16,}",
+        f"  trained           {counts.trainable:>16,}  ({counts.trainable / counts.total:.3%})",
+        "",
+        f"Memory of training, batches of {settings.part_size(1)} texts of {plan.spec.max_tokens} tokens",
+    ]
+    lines += [f"  {name:<16}  {size(value):>12}" for name, value in vars(needs).items()]
+    lines += [f"  {'total':<16}  {size(needs.total):>12}  of {size(memory)}", "", "Memory of served weights"]
+    lines += [f"  {name:<16}  {size(value):>12}" for name, value in plan.serving.items()]
+    lines += [
+        "",
+        f"Time: about {_duration(seconds)} for {settings.epochs} epochs of {rows:,} posts on {how}. An estimate from "
+        "operations and one measured rate; nothing was run.",
+    ]
+    preset = find_preset(plan.spec.base)
+    if preset is not None:
+        gate = ": accept it on the Hub and log in before the first download" if preset.gated else ""
+        lines += [f"Licence: {preset.license}{gate}. Recommended: {preset.options()}"]
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
