@@ -297,7 +297,7 @@ export const SETTINGS = {
     env: 'FEEDBACK_FILE',
     fallback: undefined,
     fallbackDoc: 'none',
-    doc: 'JSON Lines file that `comments:suggestscore` appends to; needs ADMIN_KEY too, which is the key to send',
+    doc: 'JSON Lines file that `comments:suggestscore` appends to; needs a key with the scope `admin` too, which is the one to send',
   }),
   feedbackMaxBytes: integer({
     env: 'FEEDBACK_MAX_BYTES',

@@ -16,7 +16,7 @@ export interface ApiKey {
 const PREFIX = 'dsl_';
 const ENTRY = /^([A-Za-z0-9][A-Za-z0-9_.-]{0,63})=([a-z+]+):([0-9a-f]{64})$/;
 
-export const ENTRY_FORM = 'name=scope+scope:sha256';
+const ENTRY_FORM = 'name=scope+scope:sha256';
 
 /**
  * A fast hash does for keys: these have 256 random bits, which nobody can try out, and a slow one would be a way to keep

@@ -19,7 +19,7 @@ export interface Field {
   readonly value: bigint;
 }
 
-export const VARINT = 0;
+const VARINT = 0;
 export const LENGTH_DELIMITED = 2;
 /** Bytes of the wire types of fixed size. */
 const FIXED: Readonly<Record<number, number>> = { 1: 8, 5: 4 };
