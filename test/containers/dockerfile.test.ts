@@ -1,11 +1,12 @@
 /** What can be told of the Dockerfile without building it. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { cpSync, existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
 import { test } from 'node:test';
 
-import { CONTAINERS } from '../runner/python-environment.ts';
+import { CONTAINERS, TRAINING } from '../runner/python-environment.ts';
 import { baseImages, ROOT } from './build.ts';
 
 const read = (file: string) => readFileSync(join(ROOT, file), 'utf8');
@@ -48,4 +49,26 @@ test('the last stage is the CPU image, and what is copied is sent to the engine'
       `${path} is not in .dockerignore`,
     );
   }
+});
+
+test('the training stage copies what the package is built of', {
+  skip: existsSync(TRAINING.python) ? false : 'no training environment',
+}, (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'ds-lora-training-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const stage = /^FROM \S+ AS training-build$(.*?)^FROM/ms.exec(read('Dockerfile'))?.[1] ?? '';
+  for (const [, line] of stage.matchAll(/^COPY (.*)$/gm)) {
+    const paths = (line as string).split(' ');
+    const to = resolve(folder, 'build/training', (paths.pop() as string).replace(/^\/build/, '..'));
+    // A folder is copied to that name, files into it.
+    for (const path of paths)
+      cpSync(join(ROOT, path), to.endsWith('/src') ? to : join(to, basename(path)), { recursive: true });
+  }
+  const place = join(folder, 'build/training');
+  execFileSync(TRAINING.python, ['-m', 'hatchling', 'build', '--target', 'wheel'], { cwd: place, stdio: 'pipe' });
+  const [wheel] = globSync(join(place, 'dist/*.whl'));
+  const list = ['-m', 'zipfile', '--list', wheel as string];
+  const listed = execFileSync(TRAINING.python, list, { encoding: 'utf8' });
+  for (const file of ['dslora/export/manifest.schema.json', 'dslora/cli/__init__.py'])
+    assert.ok(listed.includes(file), file);
 });
