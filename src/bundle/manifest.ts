@@ -205,6 +205,9 @@ export const ManifestSchema = Type.Object(
           scales: Type.Optional(
             Type.String({ minLength: 1, description: 'int8: how activations become integers (docs/bundle.md)' }),
           ),
+          keptFloat32: Type.Optional(
+            Type.Array(Type.String({ minLength: 1 }), { description: 'int8: weights that stay float32' }),
+          ),
           layoutsTimed: Type.Optional(
             Type.Array(
               Type.Object(

@@ -14,7 +14,9 @@ from dslora.export.details import LabelledTexts
 from dslora.export.fused import FusionError, fuse
 from dslora.export.layouts import AUTO, LAYOUTS, arrange, candidates, fastest, table, time_layouts
 from dslora.export.outcome import Scores, WindowedTexts
-from dslora.export.quantize import quantize, smooth
+from dslora.export.precisions import variants
+from dslora.export.quantize import quantizable, quantize, smooth
+from dslora.export.sensitivity import most_sensitive_first
 from dslora.export.session import GraphSession
 from dslora.export.surgery import node_counts
 
@@ -121,8 +123,8 @@ def test_products_that_are_kept_stay_float32(export: Export, encoder: TextEncode
     fused = arrange(export("bert", "ds-lora").graph, "bert", "k-concat", "int8")
     bounds = activation_bounds(fused, encoder, [[2, 5, 3]], threads=1)
     all_of_them, some = (node_counts(quantize(fused, bounds, keep)) for keep in ((), list(bounds)[:2]))
-    assert all_of_them["com.microsoft.MatMulIntegerToFloat"] == 8
-    assert some["com.microsoft.MatMulIntegerToFloat"] == 6
+    assert all_of_them["com.microsoft.MatMulIntegerToFloat"] == 12
+    assert some["com.microsoft.MatMulIntegerToFloat"] == 8
 
 
 def test_bounds_are_the_largest_values_of_features(export: Export, encoder: TextEncoder) -> None:
@@ -154,3 +156,28 @@ def test_layouts_are_timed_and_the_fastest_named(export: Export) -> None:
     assert table(figures).count("\n") == len(names)
     with pytest.raises(DsLoraError, match="Expected one of: auto, reference"):
         candidates(reference, "fastest")
+
+
+def test_products_are_ordered_by_what_int8_does_to_them(
+    export: Export, encoder: TextEncoder, texts: LabelledTexts
+) -> None:
+    fused = arrange(export("bert", "ds-lora").graph, "bert", "k-concat", "int8").clone()
+    names = [str(x.name) for x in quantizable(fused.graph)]
+    damaged = quantizable(fused.graph)[next(x for x in quantizable(fused.graph) if x.name == names[5])][0].inputs[1]
+    assert damaged is not None
+    assert damaged.const_value is not None
+    values = damaged.const_value.numpy().copy()
+    # One row that hardly any text uses makes the column scales so coarse that the others are lost.
+    values[0] = 50
+    damaged.const_value = ir.tensor(values, name=damaged.name)
+    windows = WindowedTexts.of(encoder, texts.texts[:12]).windows
+    order = most_sensitive_first(fused, encoder, windows, threads=1)
+    assert sorted(order) == sorted(names)
+    assert order[0] == names[5]
+    tried = list(variants("int8", fused, {}, lambda model: order))
+    assert [(each.scales, len(each.kept)) for each in tried][:2] == [("row", 0), ("row", 1)]
+    assert tried[1].kept == (damaged.name,)
+    assert (
+        node_counts(tried[1].model)["com.microsoft.MatMulIntegerToFloat"]
+        < node_counts(tried[0].model)["com.microsoft.MatMulIntegerToFloat"]
+    )

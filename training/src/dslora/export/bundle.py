@@ -35,6 +35,7 @@ from dslora.export.outcome import Scores, WindowedTexts
 from dslora.export.parity import Parity, check_parity, holds, measure_parity, pytorch_scores, reference
 from dslora.export.precisions import PRECISIONS, variants
 from dslora.export.ranks import Pruned, prune
+from dslora.export.sensitivity import most_sensitive_first
 from dslora.export.session import GraphSession
 from dslora.export.tokenizer import write_tokenizer
 from dslora.files import write_json, write_text
@@ -43,6 +44,8 @@ from dslora.folder import check_target, whole_folder
 PYTORCH: Final = "pytorch-fp32"
 # Windows a batch while figures are computed; what the answer is does not depend on it.
 _BATCH: Final = 16
+# Windows that the order of products by sensitivity is measured on.
+_SENSITIVITY_WINDOWS: Final = 64
 # protobuf holds at most 2 GiB; weights above this go to a file beside the graph.
 _LARGEST_GRAPH: Final = 1_900_000_000
 
@@ -129,6 +132,10 @@ def write_bundle(
     splits = [(each, WindowedTexts.of(encoder, each.texts)) for each in evaluation]
     figures = [f for each, texts in splits for f in _evaluate(PYTORCH, classifier, each, texts, score(texts.windows))]
 
+    def sensitive_first(model: ir.Model) -> list[str]:
+        say("int8: looking for the products that suffer most")
+        return most_sensitive_first(model, encoder, expected.texts.windows[:_SENSITIVITY_WINDOWS], threads)
+
     with whole_folder(target, replace=replace) as folder:
         entries: list[GraphEntry] = []
         nodes: dict[str, int] = {}
@@ -142,7 +149,7 @@ def write_bundle(
                 else {}
             )
             name = "model.onnx" if len(precisions) == 1 else f"model.{precision}.onnx"
-            for variant in variants(precision, arranged.model, bounds):
+            for variant in variants(precision, arranged.model, bounds, sensitive_first):
                 data = _save(variant.model, folder, name)
                 session = GraphSession(folder / name, threads)
                 parity = measure_parity(session, encoder, expected)
@@ -153,7 +160,15 @@ def write_bundle(
             nodes[precision] = len(variant.model.graph)
             entries.append(
                 GraphEntry(
-                    name, data, precision, arranged.layout, parity, nodes[precision], variant.scales, arranged.figures
+                    name,
+                    data,
+                    precision,
+                    arranged.layout,
+                    parity,
+                    nodes[precision],
+                    variant.scales,
+                    variant.kept,
+                    arranged.figures,
                 )
             )
             own = Scores(*session.run_in_batches(encoder, golden.windowed.windows, 1))

@@ -45,6 +45,7 @@ class GraphEntry:
         parity: Against PyTorch.
         nodes: How many the graph has.
         scales: How activations become integers; None for float32.
+        kept: Names of weights that stay float32 in an int8 graph.
         timed: Figures that the layout was chosen by; empty where it was named.
     """
 
@@ -55,6 +56,7 @@ class GraphEntry:
     parity: Parity
     nodes: int
     scales: str | None = None
+    kept: tuple[str, ...] = ()
     timed: tuple[LayoutFigure, ...] = ()
 
 
@@ -258,6 +260,7 @@ def _graph(folder: Path, graph: GraphEntry) -> dict[str, Any]:
         "layout": graph.layout,
         "nodes": graph.nodes,
         **({"scales": graph.scales} if graph.scales else {}),
+        **({"keptFloat32": list(graph.kept)} if graph.kept else {}),
         **(
             {"layoutsTimed": [{**vars(each), "milliseconds": dict(each.milliseconds)} for each in graph.timed]}
             if graph.timed
