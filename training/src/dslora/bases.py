@@ -11,6 +11,7 @@ from torch import nn
 
 from dslora.errors import DsLoraError
 from dslora.four_bit import FourBit, keep_as_stored, quantization_config, quantize_
+from dslora.presets import find_preset
 
 # What transformers raises where a base cannot be found, read or understood.
 # struct.error: a GGUF file that is cut off.
