@@ -14,6 +14,7 @@ from dslora.ngrams import NAME, NgramModel, NgramSpec
 from dslora.run import (
     DataSettings,
     TrainedRun,
+    classifiable,
     data_of,
     describe_run,
     keep_untrained,
@@ -66,7 +67,7 @@ def train_ngrams(
     Raises:
         DsLoraError: The folder holds another run, or no n-gram is frequent enough.
     """
-    kept = dataset.without_refused(spec.normalization)
+    kept = classifiable(dataset, spec.normalization)
     rows, development = kept.splits["train"], kept.splits["development"]
     if settings.train_rows:
         rows = take(rows, settings.train_rows, settings.seed)
