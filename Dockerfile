@@ -53,7 +53,7 @@ WORKDIR /app
 # A number, because Kubernetes cannot tell from a name that it is not root. Any other number works too.
 USER 65532:65532
 EXPOSE 8080
-# While models load nothing listens yet. `docker ps` shows liveness; compose.yml and Kubernetes also ask for readiness.
+# While models load nothing listens yet. `docker ps` shows liveness; Compose and Kubernetes also ask for readiness.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
   CMD ["node", "src/cli/health.ts", "live"]
 # Arguments replace the service by another command: `docker run … src/cli/classify.ts …`.

@@ -73,6 +73,8 @@ describe('docker-compose.yml', {
   test('has the service, Prometheus and Grafana, each in a fixed version', () => {
     assert.deepEqual(Object.keys(services).sort(), ['dslora', 'grafana', 'prometheus']);
     for (const { image } of Object.values(services)) assert.match(image, /:v?\d+\.\d+\.\d+$/);
+    const { version } = JSON.parse(read('package.json')) as { version: string };
+    assert.equal(dslora.image, `ds-lora-service:${version}`);
   });
 
   test('gives none of them a right that it does not need', () => {
