@@ -1,7 +1,7 @@
 /** The manifests as kustomize renders them: valid, restricted, and in agreement with each other and with the service. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
@@ -166,6 +166,17 @@ describe('manifests', () => {
     assert.ok(probed > 0);
     await app.close();
     await ops.close();
+  });
+
+  it('are all in the documentation, and nothing else is', () => {
+    const page = readFileSync(new URL('../../docs/kubernetes.md', import.meta.url), 'utf8');
+    const k8s = new URL('../../k8s/', import.meta.url);
+    for (const component of readdirSync(new URL('components', k8s)))
+      assert.ok(page.includes(`${component}\``), component);
+    const applied = [...page.matchAll(/-k (k8s\/\S+)/g)].map(([, folder = '']) => folder);
+    assert.ok(applied.length >= 4);
+    for (const folder of applied)
+      assert.ok(existsSync(new URL(`../../${folder}/kustomization.yaml`, import.meta.url)), folder);
   });
 
   it('give the alerts to Prometheus as they are tested', () => {

@@ -97,7 +97,7 @@ export function titleOf({ kind, metadata }: KubernetesObject): string {
   return `${kind} ${metadata.name}`;
 }
 
-/** The pods of Deployments and Jobs, and those that KServe will make of an InferenceService and its runtime. */
+/** Pods, those of Deployments and Jobs, and those that KServe will make of an InferenceService and its runtime. */
 export function podsOf(objects: readonly KubernetesObject[]): Pod[] {
   return objects.flatMap((object) => {
     const owner = titleOf(object);
@@ -105,6 +105,7 @@ export function podsOf(objects: readonly KubernetesObject[]): Pod[] {
       const { template } = specOf<{ readonly template: Template }>(object);
       return [{ owner, labels: template.metadata?.labels ?? {}, spec: template.spec }];
     }
+    if (object.kind === 'Pod') return [{ owner, labels: object.metadata.labels ?? {}, spec: specOf<PodSpec>(object) }];
     if (object.kind === 'InferenceService') return [podOfService(object, objects)];
     return [];
   });

@@ -218,6 +218,8 @@ const nodesMeet: ReferenceCheck = (objects) =>
       problems.push(`${titleOf(job)}: the first pod has another name than --main_process_ip`);
     if (service === undefined || specOf<{ clusterIP?: string }>(service).clusterIP !== 'None')
       problems.push(`${titleOf(job)}: its subdomain is no headless service`);
+    if ((spec.completions ?? 1) > 1 && !args.includes('--multi_gpu'))
+      problems.push(`${titleOf(job)}: accelerate starts one process by itself without --multi_gpu`);
     if (!ports.includes(Number(option('main_process_port'))))
       problems.push(`${titleOf(job)}: --main_process_port is no port of the pod`);
     return problems;

@@ -32,6 +32,7 @@ const COMBINATIONS: readonly Combination[] = [
   ...combine('cpu', [['kserve']], [[], ['monitoring']]),
   ...combine('training/one-node', [[]], [[]]),
   ...combine('training/several-nodes', [[]], [[]]),
+  ...combine('training/files', [[]], [[]]),
 ];
 
 /** All of them, two at a time. */
