@@ -173,7 +173,7 @@ describe('manifests', () => {
     const k8s = new URL('../../k8s/', import.meta.url);
     for (const component of readdirSync(new URL('components', k8s)))
       assert.ok(page.includes(`${component}\``), component);
-    const applied = [...page.matchAll(/-k (k8s\/\S+)/g)].map(([, folder = '']) => folder);
+    const applied = [...page.matchAll(/-k (k8s[\w/-]+)/g)].map(([, folder = '']) => folder);
     assert.ok(applied.length >= 4);
     for (const folder of applied)
       assert.ok(existsSync(new URL(`../../${folder}/kustomization.yaml`, import.meta.url)), folder);
