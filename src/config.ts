@@ -100,6 +100,12 @@ export const SETTINGS = {
     fallbackDoc: 'no traces',
     doc: 'Where traces are sent, by OTLP over HTTP as JSON (docs/observability.md); other variables of OpenTelemetry hold beside it',
   }),
+  tracesOff: choice({
+    env: 'OTEL_SDK_DISABLED',
+    values: ['true', 'false'],
+    fallback: 'false',
+    doc: '`true`: no traces, whatever the endpoint',
+  }),
   executionProvider: choice({
     env: 'EXECUTION_PROVIDER',
     values: ['auto', 'cpu', 'cuda'],

@@ -36,7 +36,8 @@ if (sizing.warning !== undefined) logger.warn(sizing.warning);
 const { workers, threads, batchTokens, from } = sizing;
 logger.info({ workers, threads, batchTokens, from }, 'inference processes');
 const version = await ownVersion();
-const metrics = createMetrics({ drift: config, exemplars: config.tracesEndpoint !== undefined });
+const traced = config.tracesEndpoint !== undefined && config.tracesOff === 'false';
+const metrics = createMetrics({ drift: config, exemplars: traced });
 // Before time is spent on models.
 const credentials = await openCredentials(config, logger, metrics).catch(wrongCredentials);
 const tracing = await loadTracing();
@@ -151,7 +152,7 @@ async function languageDetector(): Promise<DetectLanguage | undefined> {
 
 /** Where traces go nowhere, nothing of their library is loaded. */
 async function loadTracing(): Promise<Tracing | undefined> {
-  if (config.tracesEndpoint === undefined) return undefined;
+  if (!traced) return undefined;
   const { startTracing } = await import('./observability/tracing/tracing.ts');
   return startTracing({ version, logger, exported: metrics.spans });
 }

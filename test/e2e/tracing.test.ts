@@ -108,6 +108,8 @@ describe('traces', () => {
   });
 
   it('are off by default: nothing of their library is loaded, and the log has the trace of the caller', async (t) => {
+    const off = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9', OTEL_SDK_DISABLED: 'true' };
+    const disabled = startService(t, off, COUNTING);
     const service = await startService(t, {}, COUNTING);
     const headers = { 'content-type': 'application/json', traceparent: `00-${TRACE}-${SPAN}-01` };
     const answer = await service.classify({ text: 'you are kind' }, { headers });
@@ -116,5 +118,7 @@ describe('traces', () => {
     assert.equal(await service.stop(), 0);
     assert.equal(service.requests()[0]?.traceId, TRACE);
     assert.match(service.output(), /^modules of the SDK: 0$/m);
+    assert.equal(await (await disabled).stop(), 0);
+    assert.match((await disabled).output(), /^modules of the SDK: 0$/m);
   });
 });

@@ -11,6 +11,7 @@ import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
+import { digestOf } from '../../../src/api/access/api-key.ts';
 import { copyTiny, modelsFolder } from '../../fixtures/bundle-copy.ts';
 import { CLIENTS } from '../../runner/python-environment.ts';
 import { MISSING_PYTHON } from '../compat/python-client.ts';
@@ -18,7 +19,7 @@ import { startService } from '../service.ts';
 
 const PROGRAM = join(dirname(CLIENTS.python), 'schemathesis');
 const CONFIG = fileURLToPath(new URL('./schemathesis.toml', import.meta.url));
-const ADMIN_KEY = 'of-the-fuzzer';
+const KEY = 'of-the-fuzzer';
 const SEED = 1;
 /** Requests for each operation beside those that boundaries and examples of its schema ask for. */
 const EXAMPLES = process.env.DSLORA_TEST_FULL ? 400 : 30;
@@ -36,7 +37,8 @@ describe('schemathesis', { skip: MISSING_PYTHON }, () => {
     const service = await startService(t, {
       MODELS_DIR: models,
       DEFAULT_MODEL: 'tiny',
-      ADMIN_KEY,
+      // So that every route that needs a key is seen to ask for it.
+      API_KEYS: `fuzzer=classify+admin+metrics:${digestOf(KEY).toString('hex')}`,
       FEEDBACK_FILE: join(work, 'feedback.jsonl'),
     });
 
@@ -44,18 +46,21 @@ describe('schemathesis', { skip: MISSING_PYTHON }, () => {
     const { stdout } = await promisify(execFile)(
       PROGRAM,
       ['--no-color', `--config-file=${CONFIG}`, 'run', `${service.url}/docs/json`, ...options],
-      { cwd: work, maxBuffer: 1 << 28, env: { ...process.env, ADMIN_KEY } },
+      { cwd: work, maxBuffer: 1 << 28, env: { ...process.env, ADMIN_KEY: KEY } },
     ).catch((error: { readonly stdout: string; readonly stderr: string }) => {
       throw new Error(`${error.stdout}${error.stderr}`);
     });
     assert.match(stdout, /Selected: (\d+)\/\1\s+Tested: \1\s/);
     t.diagnostic(/^.*generated.*$/m.exec(stdout)?.[0].trim() ?? '');
 
-    assert.equal((await service.classify({ text: 'you are kind' })).status, 200);
+    const headers = { 'content-type': 'application/json', 'x-api-key': KEY };
+    assert.equal((await service.classify({ text: 'you are kind' }, { headers })).status, 200);
+    // Not from the log, whose level is changed by one of the operations.
+    const metrics = await (await fetch(`${service.url}/metrics`)).text();
     assert.equal(await service.stop(), 0);
     assert.equal(service.output().includes('unexpected error'), false);
     // So that the checks above have seen answers and not only refusals.
-    const served = new Set(service.requests().flatMap(({ route, status }) => (status === 200 ? [route] : [])));
+    const served = new Set([...metrics.matchAll(/_count\{route="([^"]+)",status="200"\}/g)].map(([, route]) => route));
     for (const route of ['/classify', '/v1/moderations', '/v1alpha1/comments:analyze', '/predict', '/admin/reload']) {
       assert.ok(served.has(route), route);
     }
