@@ -27,5 +27,5 @@ export async function operationRoutes(
   if (!keys.administered) return;
   await app.register(adminModelRoutes, { engine, policies });
   await app.register(logLevelRoutes);
-  if (config.compat.includes('kserve')) await app.register(kserveChangeRoutes, { engine });
+  if (config.compat.includes('kserve')) await app.register(kserveChangeRoutes, { engine, config });
 }

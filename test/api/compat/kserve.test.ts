@@ -256,6 +256,9 @@ describe('Open Inference Protocol', () => {
     assert.deepEqual(await state(), ['broken UNAVAILABLE', 'gated READY', 'plain UNAVAILABLE']);
     assert.equal((await change('unload', 'plain')).status, 404);
     assert.equal((await change('load', 'plain', key, {})).status, 200);
+    // As tritonclient sends it: JSON that is not said to be.
+    const untyped = { 'content-type': 'application/x-www-form-urlencoded', ...key };
+    assert.equal((await change('load', 'plain', untyped, {})).status, 200);
     assert.deepEqual(await state(), ['broken UNAVAILABLE', 'gated READY', 'plain READY']);
     const refused = await change('load', 'broken');
     assert.deepEqual([refused.status, refused.body], [400, { error: 'model.onnx has another checksum' }]);

@@ -15,8 +15,7 @@ import { repositoryChangeRoutes, repositoryRoutes } from './repository.ts';
 import { kserveServerRoutes } from './server.ts';
 
 export const kserveRoutes: FastifyPluginAsync<CompatOptions> = async (app, options) => {
-  acceptTensorBodies(app, options.config.bodyLimitBytes);
-  speakKserve(app);
+  speakKserve(app, options);
   for (const routes of [kserveServerRoutes, kserveModelRoutes, inferRoutes, repositoryRoutes]) {
     await app.register(routes, options);
   }
@@ -35,12 +34,14 @@ export const kserveRoutes: FastifyPluginAsync<CompatOptions> = async (app, optio
 };
 
 /** What changes which models serve. Apart, since it may have a port of its own. */
-export const kserveChangeRoutes: FastifyPluginAsync<Pick<CompatOptions, 'engine'>> = async (app, options) => {
-  speakKserve(app);
+export const kserveChangeRoutes: FastifyPluginAsync<Pick<CompatOptions, 'engine' | 'config'>> = async (app, options) => {
+  speakKserve(app, options);
   await app.register(repositoryChangeRoutes, options);
 };
 
-function speakKserve(app: FastifyInstance): void {
+function speakKserve(app: FastifyInstance, { config }: Pick<CompatOptions, 'config'>): void {
+  // Its clients do not say that their JSON is JSON.
+  acceptTensorBodies(app, config.bodyLimitBytes);
   app.addSchema(KserveErrorSchema);
   answerErrors(app, kserveError);
 }
