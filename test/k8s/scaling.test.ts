@@ -29,7 +29,7 @@ before(async () => {
 });
 
 const series = (name: string, labels: string, values: string) => ({ series: `dslora_${name}{${labels}}`, values });
-const JOB = 'job="dslora"';
+const JOB = 'job="dslora",namespace="dslora"';
 /** Two pods that each do the same every five seconds. */
 const pods = (name: string, labels: string, every5s: string) =>
   ['a', 'b'].map((pod) => series(name, `${JOB},pod="${pod}"${labels}`, every5s));
@@ -61,6 +61,12 @@ const CASES: readonly (readonly [what: string, query: string, input: object[], v
   ['nothing is asked', 'load', NO_LOAD, 0],
   ['tokens a second of all pods', 'load', LOAD, 400],
   ['no others', 'load', [...LOAD, series('batch_tokens_sum', 'job="other",pod="a"', '0+9000x40')], 400],
+  [
+    'nor another namespace',
+    'load',
+    [...LOAD, series('batch_tokens_sum', 'job="dslora",namespace="bulk",pod="a"', '0+9000x40')],
+    400,
+  ],
   ['as much more as was refused', 'load', [...LOAD, ...refused('interactive', 'wait', '0+100x40')], 1200],
   [
     'by any bound',
