@@ -61,6 +61,22 @@ describe('bins of the development distribution', () => {
     }
   });
 
+  it('are none where the bundle knows one value only, or none', () => {
+    const one = Array.from({ length: 101 }, () => 0.5);
+    const bare = structuredClone(manifest);
+    bare.distribution.probabilities = { OFF: { edges: [0, 0.5, 1], counts: [0, 0] } };
+    bare.distribution.tokens = { edges: [0, 8], counts: [9] };
+    for (const gate of bare.distribution.gates) gate.quantiles = { NOT: one, OFF: one };
+    assert.deepEqual(driftColumns(bare), []);
+    const drift = createDrift({ ...LIMITS, driftMinTexts: 1 }, () => 0);
+    const bareModel = { ...model, manifest: bare };
+    drift.observe(bareModel, { probabilities: [0, 1], gates: bare.gates.map(() => 0), tokens: 1 });
+    assert.deepEqual(drift.report(bareModel), {
+      texts: 1,
+      indexes: { probabilities: [], gates: [], tokens: undefined },
+    });
+  });
+
   it('take every value, also one that the development split never had', () => {
     for (const column of columns) {
       assert.equal(binOf(column, -5), 0);

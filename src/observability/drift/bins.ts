@@ -62,7 +62,7 @@ function cut(pieces: readonly Piece[]): Pick<Column, 'edges' | 'expected'> {
   const shares: number[] = [];
   let held = 0;
   let left = total;
-  for (const { weight, end } of pieces) {
+  for (const { weight, end } of total > 0 ? pieces : []) {
     held += weight;
     left -= weight;
     if (end === undefined || held < SHARE * total || left < SHARE * total) continue;
