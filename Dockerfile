@@ -26,7 +26,7 @@ ARG SOURCE_DATE_EPOCH=0
 RUN node scripts/image/assemble.ts /out \
  && mkdir /app \
  && cp -a /out/modules/app/. /out/models/app/. /out/service/app/. /app/ \
- && node scripts/image/compile.ts /app /out/compiled/app/.compiled \
+ && node scripts/image/compile.ts /app /out/compiled/app/.compiled 65532 \
  && rm -r /app
 
 # ---------------------------------------------------------------------------------------------------------------------
