@@ -66,6 +66,9 @@ FUSED: dict[str, str] = {
     "gpt_neox": "query_key_value",
 }
 
+# Of these, the ones whose matrix is no nn.Linear but stored the other way round.
+_CONV1D = frozenset({"gpt2"})
+
 _CANONICAL = {
     "query": ("query", "q_lin", "q_proj", "query_proj", "q"),
     "key": ("key", "k_lin", "k_proj", "key_proj", "k"),
@@ -107,10 +110,14 @@ def architecture(model_type: str) -> Architecture:
     if row is not None:
         return row
     if model_type in FUSED:
-        raise DsLoraError(
-            f"Model type {model_type!r} computes query, key and value in one matrix ({FUSED[model_type]}), which has "
-            "no query and value projection to adapt. Choose another base model, or name target modules."
+        layer = FUSED[model_type]
+        remedy = (
+            "a Conv1D, which is not adapted. Use another base model."
+            if model_type in _CONV1D
+            else f"so there is no query and value to adapt apart. Adapt all three as one module with one gate "
+            f"(--target-modules {layer}), or use a base model with projections of their own."
         )
+        raise DsLoraError(f"Model type {model_type!r} computes query, key and value in one matrix ({layer}), {remedy}")
     raise DsLoraError(
         f"Model type {model_type!r} has no default target modules. Name them (--target-modules), or use one of: "
         f"{', '.join(sorted(ARCHITECTURES))}."
