@@ -1,7 +1,7 @@
 """Checks objects of KServe by the models of its own Python SDK: every field known, and of its type.
 
-No package carries the schemas of KServe as npm's carry others. The SDK's models are generated from the same API and name
-each field with its type, down into what they take over from Kubernetes.
+No package carries the schemas of KServe as npm's carry others. The SDK's models are generated from the same API and
+name each field with its type, down into what they take over from Kubernetes.
 
     python sdk_fields.py KIND=MODEL ... < lists-of-objects.json
 """
