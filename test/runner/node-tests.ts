@@ -33,6 +33,10 @@ export async function runNodeTests(folder: string, timeoutMs: number): Promise<O
   events.on('test:pass', ({ name, skip }) => {
     if (skip !== undefined) skips.push(typeof skip === 'string' ? skip : name);
   });
+  // Figures that a test has measured; on the outermost level Node itself reports counts.
+  events.on('test:diagnostic', ({ nesting, message }) => {
+    if (nesting > 0) console.log(`  ${message}`);
+  });
   events.on('test:summary', (summary) => {
     if (summary.file !== undefined) return;
     const { tests, skipped, todo } = summary.counts;
