@@ -25,6 +25,13 @@ test('a sound bundle loads', async () => {
   assert.ok(golden.items.length >= 32);
 });
 
+test('a bundle with a prompt loads, and keeps it for readers', async (t) => {
+  const prompt = { template: 'Rude? {text}', words: { NOT: 'No', OFF: 'Yes' } };
+  const folder = await copyTiny(await modelsFolder(t), 'asked', set('input.prompt', prompt));
+  const { manifest } = await loadBundle(folder);
+  assert.deepEqual(manifest.input.prompt, prompt);
+});
+
 type Edit = NonNullable<Parameters<typeof copyTiny>[2]>;
 
 /** What is done to the manifest, and what must be said about it. */

@@ -7,7 +7,6 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
-from logging import getLogger
 
 from dslora.cli import bench, data, evaluate, export, inspect, layouts, pipeline, plan, reproduce, sweep, train
 from dslora.cli.failures import explained
@@ -28,8 +27,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _quieten_libraries() -> None:
     """Leaves the terminal to our own messages and progress bar."""
-    # It says on import which optional kernels it did not find.
-    getLogger("bitsandbytes").setLevel("ERROR")
     from transformers.utils import logging
 
     logging.set_verbosity_error()
