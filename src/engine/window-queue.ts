@@ -30,6 +30,7 @@ export type Bucket<T> = readonly Waiting<T>[];
 
 export interface WindowQueue<T> {
   insert(entry: Waiting<T>): void;
+  /** @param entry one that was inserted, and was not extracted since */
   extract(entry: Waiting<T>): void;
   /** @param serves whether a model's windows count */
   mostUrgent(serves: (model: string) => boolean): Waiting<T> | undefined;
@@ -60,9 +61,8 @@ export function createWindowQueue<T>(): WindowQueue<T> {
 
     extract(entry) {
       const { model, tokens: length } = entry.window;
-      const buckets = models.get(model);
-      const bucket = buckets?.get(length);
-      if (buckets === undefined || bucket === undefined) return;
+      const buckets = models.get(model) as Map<number, Waiting<T>[]>;
+      const bucket = buckets.get(length) as Waiting<T>[];
       bucket.splice(position(bucket, entry), 1);
       windows--;
       tokens.set(model, (tokens.get(model) as number) - length);
