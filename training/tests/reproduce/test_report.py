@@ -11,7 +11,10 @@ from sklearn.metrics import f1_score
 
 from base_folder import make_base
 from dslora.cli import main
+from dslora.files import write_json
 from dslora.reproduce.bootstrap import Difference, Outcomes, difference, draw, macro_f1
+from dslora.reproduce.cost import METHODS as COST_METHODS
+from dslora.reproduce.cost import cost, cost_file, measure_cost, measure_latency
 from dslora.reproduce.experiments import EXPERIMENTS, find_experiments, make_cell
 from dslora.reproduce.presets import PRESETS
 from dslora.reproduce.report import render, write_report
@@ -250,6 +253,27 @@ def test_own_data_and_base_get_a_page_of_their_own(
     # The same two methods are rows of other tables; what the paper says of other data is not shown beside them.
     assert "### Table 3" in page
     assert "81.3" not in page
+
+
+def test_cost_is_measured_once_and_shown_beside_the_paper(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    preset = replace(TINY, bases=(make_base(tmp_path_factory.mktemp("base")),), max_tokens=24)
+    latency = measure_latency(preset.bases[0], 24, answers=4)
+    assert set(latency) == {*COST_METHODS, "lora, merged"}
+    assert latency["lora"]["ratio"] == 1
+    path = cost_file(tmp_path, preset, preset.bases[0])
+    row = {"ratio": 1.031, "low": 0.99, "high": 1.07}
+    method = {"time": row, "memory": 1.012}
+    settings = {"base": "x", "rows": 640, "batch_size": 16}
+    found = {"settings": settings, "device": "CPU", "methods": {"lora": method, "ds-lora": method}, "latency": latency}
+    write_json(path, found)
+    before = path.read_bytes()
+    # What is there is not measured again.
+    measure_cost(tmp_path, preset)
+    assert path.read_bytes() == before
+    page = "\n".join(cost(tmp_path, preset))
+    assert "| ds-lora | +12.4 %, +2.2 %, +9.4 % | +3.1 % [−1.0 %, +7.0 %] | +1.2 % |" in page
 
 
 def test_all_is_every_table_and_figure() -> None:

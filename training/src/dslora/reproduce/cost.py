@@ -1,20 +1,137 @@
-"""Table 7: what training costs over LoRA. ``dslora bench`` measures; this shows what it wrote."""
+"""Table 7: what training and answering cost beside LoRA, as ``dslora bench`` measures it.
+
+Timings mean something on a machine that does nothing else. A measurement is kept like a cell: delete its file to
+measure again.
+"""
 
 import json
+import time
 from pathlib import Path
+from typing import Any, Final
 
+import torch
+
+from dslora.bases import load_tokenizer, resolve_base
+from dslora.bench import BenchSettings, ratio, run_bench
+from dslora.classifier import Classifier, ClassifierSpec, build_classifier, default_pooling
+from dslora.encoding import text_encoder
+from dslora.files import write_json
+from dslora.methods import find_method
+from dslora.reproduce.identity import TEMPLATES
+from dslora.reproduce.markdown import NOTHING, table
 from dslora.reproduce.presets import Preset
 
+METHODS: Final = ("lora", "dora", "lora-l1", "lora-gate", "ds-lora")
+MERGED: Final = "lora, merged"
+# The paper's, over LoRA.
+_PAPER: Final = {"ds-lora": ("+12.4 %", "+2.2 %", "+9.4 %")}
+_ROWS: Final = 640
+_ANSWERS: Final = 200
+_WARM_UP: Final = 10
 
-def cost_file(out: Path, preset: Preset) -> Path:
-    """Where the measurement of a preset is kept."""
-    return out / f"cost-{preset.name}.json"
+
+def cost_file(out: Path, preset: Preset, base: str) -> Path:
+    """Where a measurement is kept."""
+    return out / f"cost-{preset.name}-{base.rpartition('/')[2]}.json"
+
+
+def measure_cost(out: Path, preset: Preset, rows: int = _ROWS, answers: int = _ANSWERS) -> None:
+    """Measures each base that has no file yet.
+
+    Args:
+        out: Folder of the report.
+        preset: Its bases, batch size and window.
+        rows: Texts of the epoch that is timed.
+        answers: Texts that are answered one by one.
+    """
+    for base in preset.bases:
+        path = cost_file(out, preset, base)
+        if path.is_file():
+            continue
+        settings = BenchSettings(base, METHODS, rows, preset.training["batch_size"], preset.max_tokens)
+        write_json(path, {**run_bench(settings), "latency": measure_latency(base, preset.max_tokens, answers)})
+
+
+@torch.inference_mode()
+def measure_latency(base: str, max_tokens: int, answers: int) -> dict[str, dict[str, float]]:
+    """Time of one forward pass of one text over LoRA's, methods taking turns, on the CPU.
+
+    LoRA is measured as it is trained, beside the base's weights, and merged into them, as it is served.
+    """
+    models = {method: _untrained(base, method, max_tokens) for method in METHODS}
+    merged = _untrained(base, "lora", max_tokens)
+    merged.encoder = merged.method.merged(merged.encoder)
+    models[MERGED] = merged
+    encoder = text_encoder(load_tokenizer(resolve_base(base)), ("nfkc",), max_tokens, max_tokens // 4)
+    windows = [encoder.windows(encoder.ids(text.format(term="", a="a", A="A")))[0] for text in TEMPLATES["en"]]
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    names = list(models)
+    for number in range(_WARM_UP + answers):
+        ids, mask = (torch.tensor(part) for part in encoder.pad([windows[number % len(windows)]]))
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            started = time.perf_counter()
+            models[name](ids, mask)
+            if number >= _WARM_UP:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: ratio(values, seconds["lora"], 0) for name, values in seconds.items()}
+
+
+def _untrained(base: str, method: str, max_tokens: int) -> Classifier:
+    row = find_method(method)
+    spec = ClassifierSpec(
+        base=base,
+        method=method,
+        labels=("no", "yes"),
+        positive_labels=("yes",),
+        normalization=(),
+        max_tokens=max_tokens,
+        pooling=default_pooling(base),
+        adapter=row.settings(),
+    )
+    return build_classifier(spec).eval()
 
 
 def cost(out: Path, preset: Preset) -> list[str]:
     """Lines of the section; none where nothing was measured."""
-    path = cost_file(out, preset)
-    if not path.is_file():
-        return []
-    json.loads(path.read_text(encoding="utf-8"))
-    return []
+    lines: list[str] = []
+    for base in preset.bases:
+        path = cost_file(out, preset, base)
+        if path.is_file():
+            lines += _shown(json.loads(path.read_text(encoding="utf-8")))
+    return lines
+
+
+def _shown(found: dict[str, Any]) -> list[str]:
+    settings = found["settings"]
+    names = dict.fromkeys((*found["methods"], *found["latency"]))
+    return [
+        f"{settings['base']}, {settings['rows']} texts of random ids in batches of {settings['batch_size']}, "
+        f"{found['device']}. Over LoRA, as medians of neighbouring steps with 95 % intervals; memory is the peak of "
+        "one process a method; latency is one forward pass of PyTorch on the CPU for one text.",
+        "",
+        *table(
+            ["method", "paper: time, memory, latency", "training time", "peak memory", "latency at batch 1"],
+            [
+                [
+                    name,
+                    ", ".join(_PAPER.get(name, (NOTHING,))),
+                    _over(found["methods"].get(name, {}).get("time")),
+                    _percent(found["methods"].get(name, {}).get("memory")),
+                    _over(found["latency"].get(name)),
+                ]
+                for name in names
+                if name != "lora"
+            ],
+        ),
+    ]
+
+
+def _over(measured: dict[str, float] | None) -> str:
+    if measured is None:
+        return NOTHING
+    return f"{_percent(measured['ratio'])} [{_percent(measured['low'])}, {_percent(measured['high'])}]"
+
+
+def _percent(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * (value - 1):+.1f} %".replace("-", "−")

@@ -45,6 +45,5 @@ PUBLISHED: Final[dict[tuple[str, str, str], Published]] = {
     ("table6", "germeval2018", "DS-LoRA"): Published(note="F1 80.4 (which F1 we do not know)"),
 }
 
-COST: Final = "training time +12.4 %, memory +2.2 %, latency at batch 1 +9.4 % over LoRA"
 GATES: Final = "Normal < Offensive < Hate, highest in the middle layers"
 FIGURE3: Final = "over 50 % zeros at the best λ"

@@ -84,6 +84,8 @@ def render(
         part = list(_preset(out, results, preset, experiments, figures))
         if part:
             lines += [f"## Preset {preset.name}", "", preset.summary, "", *part]
+    if len(lines) == 1:
+        lines.append("Nothing has been run yet.")
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -99,7 +101,7 @@ def _preset(
         if experiment.kind == "cost":
             shown = cost(out, preset)
             if shown:
-                yield from (f"### {experiment.title}", "", f"The paper: {paper.COST}.", "", *shown)
+                yield from (f"### {experiment.title}", "", *shown)
             continue
         for base in preset.bases:
             for data in experiment.data:

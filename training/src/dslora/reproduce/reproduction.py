@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from dslora.reproduce.cost import measure_cost
 from dslora.reproduce.experiments import Experiment, plan
 from dslora.reproduce.presets import PRESETS, Preset
 from dslora.reproduce.results import Results
@@ -40,6 +41,8 @@ def reproduce(
     results = Results(out / RESULTS)
     presets = list({**PRESETS, preset.name: preset}.values())
     for experiment in experiments:
+        if experiment.kind == "cost":
+            measure_cost(out, preset)
         tuning, _ = plan([experiment], preset, seeds, results)
         if tuning:
             drain_in_processes(tuning, cells, results, data_dir, workers)
