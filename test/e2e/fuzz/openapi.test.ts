@@ -56,7 +56,7 @@ describe('schemathesis', { skip: MISSING_PYTHON }, () => {
     const headers = { 'content-type': 'application/json', 'x-api-key': KEY };
     assert.equal((await service.classify({ text: 'you are kind' }, { headers })).status, 200);
     // Not from the log, whose level is changed by one of the operations.
-    const metrics = await (await fetch(`${service.url}/metrics`)).text();
+    const metrics = await (await fetch(`${service.url}/metrics`, { headers })).text();
     assert.equal(await service.stop(), 0);
     assert.equal(service.output().includes('unexpected error'), false);
     // So that the checks above have seen answers and not only refusals.
