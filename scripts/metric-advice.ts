@@ -44,8 +44,7 @@ export const ADVICE: Readonly<Record<string, string>> = {
   dslora_drift_tokens_psi: 'Texts are longer or shorter than in development; explains gates that move alone.',
   dslora_drift_texts: 'Below DRIFT_MIN_TEXTS there are no indexes. Falls to 0 without traffic.',
   dslora_rate_limited_total: 'One client over its limit: it is told when to come back. Many: the limit is too low.',
-  dslora_credential_reloads_total:
-    '`refused`: the new keys or certificate have mistakes (log); the present ones hold. Mend before they expire.',
+  dslora_credential_reloads_total: '`refused`: [runbook](runbooks.md#dsloracredentialsrefused).',
   dslora_trace_spans_total: '`failed`: the collector cannot be reached. Answers do not depend on it.',
   process_cpu_user_seconds_total: `${PROCESS} Near one core together with system time: add processes of the service.`,
   process_cpu_system_seconds_total: `${PROCESS} High against user time: very many small requests or connections.`,

@@ -221,6 +221,8 @@ export function createMetrics({
 
   // An alert sees a rise only where there was a number before.
   for (const outcome of ['loaded', 'unchanged', 'unloaded', 'kept', 'refused']) bundles.inc({ outcome }, 0);
+  for (const what of ['api_keys', 'tls'])
+    for (const outcome of ['taken', 'refused']) credentialReloads.inc({ what, outcome }, 0);
   for (const role of ['inference', 'tokenizer'])
     for (const expected of ['true', 'false']) workerExits.inc({ role, expected }, 0);
   const ofModels = [late, quarantined, unloadable];
