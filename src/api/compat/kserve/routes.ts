@@ -34,7 +34,10 @@ export const kserveRoutes: FastifyPluginAsync<CompatOptions> = async (app, optio
 };
 
 /** What changes which models serve. Apart, since it may have a port of its own. */
-export const kserveChangeRoutes: FastifyPluginAsync<Pick<CompatOptions, 'engine' | 'config'>> = async (app, options) => {
+export const kserveChangeRoutes: FastifyPluginAsync<Pick<CompatOptions, 'engine' | 'config'>> = async (
+  app,
+  options,
+) => {
   speakKserve(app, options);
   await app.register(repositoryChangeRoutes, options);
 };
