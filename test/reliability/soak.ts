@@ -54,9 +54,12 @@ const capacity = full.report.status.length / CAPACITY_SECONDS;
 
 const begun = performance.now();
 const memory: [seconds: number, mib: number][] = [];
-const sampler = setInterval(() => {
-  memory.push([(performance.now() - begun) / 1000, totalPss(service.use())]);
-}, (minutes * 60_000) / SAMPLES);
+const sampler = setInterval(
+  () => {
+    memory.push([(performance.now() - begun) / 1000, totalPss(service.use())]);
+  },
+  (minutes * 60_000) / SAMPLES,
+);
 const turns: { p50Ms: number; p99Ms: number; shortP99Ms: number; requests: number; unexpected: number }[] = [];
 const unexpected: Record<string, number> = {};
 const turnSeconds = Math.min(60, minutes * 60);
