@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from dslora.inference import softmax
-from dslora.run import TrainedRun
+from dslora.run_record import TrainedRun
 
 TEMPLATES: Final[dict[str, tuple[str, ...]]] = {
     "en": (

@@ -14,7 +14,8 @@ from dslora.reproduce.controls import gates_fixed
 from dslora.reproduce.identity import identity_swaps
 from dslora.reproduce.results import pack
 from dslora.reproduce.transfer import language_of, transfer
-from dslora.run import Run, TrainedRun
+from dslora.run import Run
+from dslora.run_record import TrainedRun
 from dslora.sparsity import ModuleSparsity, measure_sparsity
 from dslora.train.loop import resolve_device
 

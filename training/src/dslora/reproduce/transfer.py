@@ -8,7 +8,7 @@ import numpy as np
 from dslora.data import Dataset, load_dataset, take
 from dslora.errors import DataError
 from dslora.evaluation.metrics import confusion_counts, is_positive
-from dslora.run import TrainedRun
+from dslora.run_record import TrainedRun
 
 # HateXplain's three classes and its two are the same posts: one of them is enough.
 TARGETS: Final = ("olid", "hatexplain-binary", "jigsaw")

@@ -18,7 +18,8 @@ from dslora.reproduce.cell import Cell
 from dslora.reproduce.measure import measure_run
 from dslora.reproduce.results import Results, claimed
 from dslora.reproduce.transfer import loaded
-from dslora.run import RUN_FILE, DataSettings, train_run
+from dslora.run import train_run
+from dslora.run_record import RUN_FILE, DataSettings
 from dslora.train.checkpoint import FILE as CHECKPOINT
 
 # How often a process that has nothing left to claim looks whether the others have finished.
