@@ -29,7 +29,7 @@ function places(size: number): number[] {
   if (size <= samples) return Array.from({ length: size }, (_, i) => i);
   const spaced = Array.from({ length: samples }, (_, i) => Math.floor((i * size) / samples));
   const edges = Array.from({ length: EDGE }, (_, i) => [i, size - 1 - i]).flat();
-  return [...new Set([...spaced, ...edges])].sort((a, b) => a - b);
+  return [...new Set([...spaced, ...edges])].filter((place) => place >= 0 && place < size).sort((a, b) => a - b);
 }
 
 async function refused(folder: string): Promise<boolean> {
