@@ -19,7 +19,7 @@ from dslora.evaluation import (
 )
 from dslora.files import write_json
 from dslora.inference import softmax
-from dslora.run import TrainedRun, is_own_data
+from dslora.run_record import TrainedRun, is_own_data
 
 _FILE = "calibration.json"
 _FOLDER = "evaluation"

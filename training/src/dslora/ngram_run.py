@@ -11,14 +11,14 @@ from dslora.data import Dataset, take
 from dslora.folder import whole_folder
 from dslora.inference import Predictions
 from dslora.ngrams import NAME, NgramModel, NgramSpec
-from dslora.run import (
+from dslora.run import load_run
+from dslora.run_record import (
     DataSettings,
     TrainedRun,
     classifiable,
     data_of,
     describe_run,
     keep_untrained,
-    load_run,
     macro_f1,
     read_record,
 )

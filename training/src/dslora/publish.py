@@ -20,7 +20,8 @@ from dslora.export import (
     write_bundle,
 )
 from dslora.export.parity import LEAST_TEXTS
-from dslora.run import Run, is_own_data
+from dslora.run import Run
+from dslora.run_record import is_own_data
 
 # A parity check reads at most this many texts: enough for the rarest label flips, soon enough for a laptop.
 _PARITY_TEXTS = 2000

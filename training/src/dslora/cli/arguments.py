@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dslora.options import add_settings
 
 if TYPE_CHECKING:
-    from dslora.run import DataSettings
+    from dslora.run_record import DataSettings
 
 
 def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
@@ -94,7 +94,7 @@ def data_settings(arguments: argparse.Namespace, run: "DataSettings | None" = No
     from dataclasses import replace
 
     from dslora.data import DATASETS
-    from dslora.run import DataSettings
+    from dslora.run_record import DataSettings
 
     settings = run or DataSettings(name=arguments.data)
     if arguments.data and arguments.data in DATASETS:

@@ -38,7 +38,8 @@ def _train_model(arguments: argparse.Namespace) -> None:
     from dslora.classifier import ClassifierSpec, default_pooling
     from dslora.methods import find_method
     from dslora.plan import check_fits
-    from dslora.run import read_record, train_run
+    from dslora.run import check_length, train_run
+    from dslora.run_record import read_record
     from dslora.sparsity import L1Settings
     from dslora.train import TrainSettings
     from dslora.train.processes import is_main_process, resolve_device
@@ -67,6 +68,7 @@ def _train_model(arguments: argparse.Namespace) -> None:
         adapter=adapter,
         l1=l1,
     )
+    check_length(spec)
     if method.trains and not getattr(arguments, "ignore_memory", False):
         check_fits(spec, settings, device.type)
     with _setting_aside(arguments.out, arguments.overwrite):
