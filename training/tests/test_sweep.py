@@ -1,0 +1,134 @@
+"""Sweeps: what may be searched, that workers share and a killed trial goes on, and that the test split is not there."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from base_folder import make_base
+from dslora import sweep as sweeping
+from dslora.cli import main
+from dslora.errors import DsLoraError
+from dslora.methods import METHODS
+from dslora.sweep import Choices, Range, Sweep, default_space, open_study, parse_space, table, work, write_result
+from dslora.train.checkpoint import Progress
+from dslora.train.loop import TrainingResult
+from test_commands import write_posts
+
+Report = Callable[[Progress, float], None]
+
+
+def make_sweep(folder: Path, trials: int = 6, fingerprint: str = "a") -> Sweep:
+    return Sweep(folder, parse_space(["rank=2,4", "learning-rate=1e-4..1e-2"]), trials, 0, fingerprint)
+
+
+def pretend(settings: Mapping[str, Any], folder: Path, report: Report) -> TrainingResult:
+    """A training whose score is best at rank 4 and a learning rate of 1e-2."""
+    folder.mkdir(parents=True, exist_ok=True)
+    score = (0.5 if settings["rank"] == "4" else 0.3) + 10 * float(settings["learning-rate"])
+    for epoch in (1, 2, 3):
+        report(Progress(epoch=epoch), score * epoch / 3)
+    return TrainingResult(score, 3, 3, 1.0, 100, 0.5)
+
+
+def test_ranges_and_choices_are_read() -> None:
+    space = parse_space(["rank=4,8", "learning-rate=1e-4..1e-2", "bottleneck=8..12", "l1-strength=0.1..0.7"])
+    assert space == {
+        "rank": Choices(("4", "8")),
+        "learning-rate": Range(1e-4, 1e-2, logarithmic=True, whole=False),
+        "bottleneck": Range(8, 12, logarithmic=False, whole=True),
+        "l1-strength": Range(0.1, 0.7, logarithmic=False, whole=False),
+    }
+    for text in ("rank", "rank=", "rank=8..4", "rank=a..b", "Rank Two=3"):
+        with pytest.raises(DsLoraError):
+            parse_space([text])
+
+
+@pytest.mark.parametrize("name", sorted(name for name, method in METHODS.items() if method.trains))
+def test_every_method_has_something_to_search(name: str) -> None:
+    space = default_space(METHODS[name])
+    assert "learning-rate" in space
+    assert ("l1-strength" in space) == METHODS[name].sparse
+
+
+def test_a_sweep_finds_prunes_and_stops_where_it_should(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, trials=14)
+    work(sweep, pretend, 0)
+    result = write_result(sweep, lambda settings: "a command")
+    assert len(result["trials"]) == 14
+    assert result["best"]["settings"]["rank"] == "4"
+    assert result["best"]["macroF1"] == max(trial["macroF1"] or 0 for trial in result["trials"])
+    assert any(trial["state"] == "pruned" for trial in result["trials"])
+    assert json.loads((tmp_path / "sweep.json").read_text()) == result
+    assert table(result).count("\n") == 15
+    # All are there: a second worker has nothing to do.
+    work(sweep, pretend, 1)
+    assert len(open_study(sweep).trials) == 14
+
+
+def test_a_sweep_of_something_else_is_refused(tmp_path: Path) -> None:
+    open_study(make_sweep(tmp_path))
+    with pytest.raises(DsLoraError, match="other data, settings or ranges"):
+        open_study(make_sweep(tmp_path, fingerprint="b"))
+
+
+def test_a_killed_trial_goes_on_in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(sweeping, "GRACE_SECONDS", 1)
+    sweep = make_sweep(tmp_path, trials=2)
+    # As a worker leaves it that was killed: running, with one heartbeat and none after it.
+    study = open_study(sweep)
+    killed = study.ask()
+    settings = {name: sweeping._suggest(killed, name, what) for name, what in sweep.space.items()}
+    killed.set_user_attr("folder", killed.number)
+    study._storage.record_heartbeat(killed._trial_id)  # type: ignore[attr-defined]
+    time.sleep(2.5)
+    seen: list[tuple[dict[str, Any], str]] = []
+
+    def train(values: Mapping[str, Any], folder: Path, report: Report) -> TrainingResult:
+        seen.append((dict(values), folder.name))
+        return pretend(values, folder, report)
+
+    work(sweep, train, 0)
+    states = [trial.state for trial in open_study(sweep).trials]
+    assert states[0] == optuna.trial.TrialState.FAIL
+    assert (settings, str(killed.number)) in seen
+    assert len(seen) == 2
+
+
+def test_the_command_searches_without_the_test_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import dslora.run
+
+    base = make_base(tmp_path / "base")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_posts(folder / "train.csv", 80)
+    write_posts(folder / "test.csv", 40, offset=1000)
+    seen: list[set[str]] = []
+
+    def train_run(out: Path, data: Any, spec: Any, settings: Any, **more: Any) -> Any:
+        seen.append(set(more["dataset"].splits))
+        values = {"rank": str(spec.adapter.rank), "learning-rate": settings.learning_rate}
+        return pretend(values, out, more["on_epoch"])
+
+    monkeypatch.setattr(dslora.run, "train_run", train_run)
+    columns = ["--text-column", "post", "--label-column", "verdict", "--positive-labels", "abusive"]
+    arguments = ["sweep", "--base", base, "--data", str(folder), *columns, "--out", str(tmp_path / "sweep")]
+    arguments += ["--max-tokens", "24", "--window-overlap", "4", "--trials", "3"]
+    assert main([*arguments, "--search", "rank=2,4", "learning-rate=1e-3..1e-2"]) == 0
+    assert seen == [{"train", "development"}] * 3
+    assert "dslora train" in capsys.readouterr().out
+    for bad in (
+        ["--search", "nothing=1,2"],
+        ["--search", "rank=0,4"],
+        ["--search", "bottleneck=4,8"],
+        ["--trials", "0"],
+    ):
+        assert main([*arguments, *bad]) == 1, bad
+    assert len(seen) == 3
