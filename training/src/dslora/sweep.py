@@ -32,6 +32,7 @@ from dslora.train.loop import TrainingResult
 _STUDY = "dslora"
 _KEY = "fingerprint"
 _FOLDER = "folder"
+_KILLED = "killed "
 RESULT = "sweep.json"
 # A trial whose worker has not been heard of for so long is dead.
 HEARTBEAT_SECONDS, GRACE_SECONDS = 10, 40
@@ -165,6 +166,8 @@ def open_study(sweep: Sweep) -> optuna.Study:
 
 def _start_again(study: optuna.Study, trial: FrozenTrial) -> None:
     """Queues the settings of a trial whose worker died, in its own folder, where there is a checkpoint."""
+    # A trial that has ended cannot be marked any more, so the study is.
+    study.set_user_attr(f"{_KILLED}{trial.number}", True)
     tries = int(trial.user_attrs.get("tries", 1))
     if tries > _RETRIES:
         return
@@ -209,13 +212,11 @@ def work(sweep: Sweep, train: Train, seed: int) -> None:
 
 
 def _ended(study: optuna.Study) -> int:
-    states = (TrialState.COMPLETE, TrialState.PRUNED)
-    failed = [t for t in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)) if not _was_killed(t)]
-    return len(study.get_trials(deepcopy=False, states=states)) + len(failed)
-
-
-def _was_killed(trial: FrozenTrial) -> bool:
-    return bool(trial.system_attrs.get("failed_by_heartbeat")) or _FOLDER not in trial.user_attrs
+    """Trials that have said what they had to say: a result, not worth going on, or settings that do not train."""
+    killed = {name for name in study.user_attrs if name.startswith(_KILLED)}
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    ended = study.get_trials(deepcopy=False, states=states)
+    return sum(f"{_KILLED}{trial.number}" not in killed for trial in ended)
 
 
 def _suggest(trial: optuna.Trial, name: str, what: Choices | Range) -> Any:
