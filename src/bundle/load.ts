@@ -7,7 +7,7 @@ import { type Golden, GoldenSchema } from './golden.ts';
 import { type HeldFiles, holdFiles } from './held-files.ts';
 import { DEEPEST_JSON, nestsTooDeep } from './json-depth.ts';
 import { type Manifest, ManifestSchema } from './manifest.ts';
-import { readManifestFile } from './manifest-file.ts';
+import { checkManifestSum, readManifestFile } from './manifest-file.ts';
 import { checkGraph } from './onnx/check-graph.ts';
 import { BundleError } from './problem.ts';
 import { bundleRoot } from './root.ts';
@@ -47,6 +47,7 @@ export async function loadBundle(folder: string): Promise<Bundle> {
     const root = await bundleRoot(folder);
     const content = await readManifestFile(root);
     const sha256 = createHash('sha256').update(content).digest('hex');
+    refuseIf(await checkManifestSum(root, sha256));
     const manifest = readManifest('manifest.json', content);
     refuseIf(checkManifestConsistency(manifest));
     const listed = storedFiles(manifest);

@@ -73,6 +73,7 @@ try {
     await cp(present, next, { recursive: true });
     const manifest = JSON.parse(await readFile(join(next, 'manifest.json'), 'utf8')) as { description: string };
     await writeFile(join(next, 'manifest.json'), JSON.stringify({ ...manifest, description: `content ${number}` }));
+    await rm(join(next, 'manifest.sha256'), { force: true });
     await rename(present, old);
     await rename(next, present);
     await rm(old, { recursive: true });

@@ -224,6 +224,7 @@ function nextVersion(version: string): void {
   cpSync('models/olid-minilm', next, { recursive: true });
   const manifest = JSON.parse(readFileSync(join(next, 'manifest.json'), 'utf8')) as Record<string, unknown>;
   writeFileSync(join(next, 'manifest.json'), JSON.stringify({ ...manifest, version }));
+  rmSync(join(next, 'manifest.sha256'));
   renameSync(join(folder, 'a'), join(folder, '.old'));
   renameSync(next, join(folder, 'a'));
   rmSync(join(folder, '.old'), { recursive: true });

@@ -165,10 +165,10 @@ describe('reload', () => {
     await replaceFolder(next, join(models, 'one'));
     const { bundles } = await engine.reload();
     assert.deepEqual(outcomes(bundles), { one: 'refused' });
-    assert.match(bundles[0]?.reason ?? '', /onnxruntime cannot load the graph/);
+    assert.match(bundles[0]?.reason ?? '', /model\.onnx is no ONNX graph/);
     assert.deepEqual(served(engine), ['tiny@1.0.0']);
     assert.equal(engine.repository()[0]?.state, 'ready');
-    assert.match(engine.repository()[0]?.reason ?? '', /onnxruntime cannot load/);
+    assert.match(engine.repository()[0]?.reason ?? '', /is no ONNX graph/);
     // The files that serve are gone from the folder, and are still held.
     for (const role of ['inference', 'inference', 'tokenizer'] as const) {
       const deaths = watched.deaths.length;

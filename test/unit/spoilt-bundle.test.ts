@@ -5,15 +5,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { copyTiny, modelsFolder, set, TINY } from '../fixtures/bundle-copy.ts';
-import { type Corruption, FLIPS, LENGTHS } from '../fixtures/corruptions.ts';
+import { copyTiny, modelsFolder, set, TINY, writeManifestSum } from '../fixtures/bundle-copy.ts';
+import { FLIPS, LENGTHS } from '../fixtures/corruptions.ts';
 import { startEngine } from '../fixtures/tiny-engine.ts';
 
 const OTHER = fileURLToPath(new URL('../../models/olid-minilm', import.meta.url));
-
-/** A byte in the middle of a manifest may change a number to another that nothing contradicts. */
-const SAYS_NOTHING = (file: string, { name }: Corruption) =>
-  file === 'manifest.json' && FLIPS.some((flip) => flip.name === name) && !/^(first|last) byte/.test(name);
 
 test('every file in every class of corruption is refused, and the old version answers', async (t) => {
   const models = await modelsFolder(t);
@@ -24,9 +20,9 @@ test('every file in every class of corruption is refused, and the old version an
   let refused = 0;
   for (const file of (await readdir(TINY)).sort())
     for (const corruption of [...FLIPS, ...LENGTHS]) {
-      if (SAYS_NOTHING(file, corruption)) continue;
       const what = `${file}: ${corruption.name}`;
       const folder = await copyTiny(models, '.next', set('version', '2.0.0'));
+      await writeManifestSum(folder);
       const path = join(folder, file);
       const spoilt = corruption.apply(await readFile(path), await readFile(join(OTHER, file)));
       await (spoilt === undefined ? rm(path) : writeFile(path, spoilt));

@@ -8,7 +8,7 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -24,6 +24,7 @@ interface Manifest {
 }
 
 const MANIFEST = 'manifest.json';
+const MANIFEST_SUM = 'manifest.sha256';
 const MANIFEST_BYTES = 4 * 2 ** 20;
 /** Nothing that a manifest names may lie anywhere but beside it. */
 const PLAIN_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
@@ -64,6 +65,7 @@ async function fetchBundle(source: string, sha256: string, target: string): Prom
   await rm(partial, { recursive: true, force: true });
   await mkdir(partial);
   await copy(source, { file: MANIFEST, sha256, bytes: MANIFEST_BYTES }, partial, false);
+  await writeFile(join(partial, MANIFEST_SUM), `${sha256}  ${MANIFEST}\n`);
   const manifest = JSON.parse(await readFile(join(partial, MANIFEST), 'utf8')) as Manifest;
   for (const stored of [...manifest.graphs, ...manifest.graphs.flatMap((g) => g.externalData ?? []), ...manifest.files]) {
     if (!PLAIN_NAME.test(stored.file)) throw new Error(`${source} names a file outside of itself: ${stored.file}`);

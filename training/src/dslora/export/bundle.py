@@ -30,7 +30,14 @@ from dslora.export.layouts import (
     table,
     time_layouts,
 )
-from dslora.export.manifest import MANIFEST_FILE, EvaluationEntry, GraphEntry, build_manifest
+from dslora.export.manifest import (
+    MANIFEST_FILE,
+    MANIFEST_SUM_FILE,
+    EvaluationEntry,
+    GraphEntry,
+    build_manifest,
+    sha256_of,
+)
 from dslora.export.outcome import Scores, WindowedTexts
 from dslora.export.parity import Parity, check_parity, holds, measure_parity, pytorch_scores, reference
 from dslora.export.precisions import PRECISIONS, variants
@@ -186,6 +193,8 @@ def write_bundle(
         write_text(folder / "README.md", model_card(manifest, details.terms))
         manifest = build_manifest(folder, classifier, pruned, encoder, details, entries, figures)
         write_json(folder / MANIFEST_FILE, manifest)
+        sum_line = f"{sha256_of(folder / MANIFEST_FILE)}  {MANIFEST_FILE}\n"
+        (folder / MANIFEST_SUM_FILE).write_text(sum_line)
     size = sum(path.stat().st_size for path in target.iterdir())
     parities = {entry.precision: entry.parity for entry in entries}
     return BundleReport(target, size, parities, nodes, tolerance, tuple(figures), pruned)

@@ -27,6 +27,8 @@ from dslora.methods.zero_shot import prompt_of
 
 SCHEMA_VERSION: Final = 1
 MANIFEST_FILE: Final = "manifest.json"
+# What `sha256sum manifest.json` prints; the manifest has the checksum of every other file.
+MANIFEST_SUM_FILE: Final = "manifest.sha256"
 # Which providers run a graph of each precision. int8 products are onnxruntime's CPU kernels.
 PROVIDERS: Final[dict[str, tuple[str, ...]]] = {"int8": ("cpu",), "fp32": ("cpu", "cuda")}
 
@@ -98,7 +100,9 @@ def build_manifest(
     """
     spec = classifier.spec
     graph_files = {name for graph in graphs for name in (graph.file, graph.data) if name}
-    others = sorted(path.name for path in folder.iterdir() if path.name not in graph_files | {MANIFEST_FILE})
+    others = sorted(
+        path.name for path in folder.iterdir() if path.name not in graph_files | {MANIFEST_FILE, MANIFEST_SUM_FILE}
+    )
     columns = {(column.layer, column.module) for column in pruned.gates}
     manifest: dict[str, Any] = {
         "schemaVersion": SCHEMA_VERSION,

@@ -15,7 +15,7 @@ _STATE_BYTES = 12
 _NF4_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 # MatMulNBits of onnxruntime: 4 bits a weight and a float32 scale a block of 32.
 _NBITS4_BYTES = (4 + 32 / 32) / 8
-# Under autocast matrix products keep bfloat16 and norms, sums and softmax float32: seen between 0.6 and 0.75.
+# Under autocast matrix products keep bfloat16 and norms, sums and softmax float32: about so, not measured.
 _AUTOCAST_SHARE = 0.75
 # Gradients of activations that live at once in the backward pass, in tensors of the largest size.
 _LIVE_GRADIENTS = 3
