@@ -14,12 +14,20 @@ export interface Finished {
   readonly output: string;
 }
 
-/** @param folder relative to the repository's root */
-export function runCommand(program: string, args: readonly string[], folder = '.'): Promise<Finished> {
+/**
+ * @param folder relative to the repository's root
+ * @param env beside this process's own
+ */
+export function runCommand(
+  program: string,
+  args: readonly string[],
+  folder = '.',
+  env: Readonly<Record<string, string>> = {},
+): Promise<Finished> {
   const path = [join(ROOT, 'node_modules/.bin'), process.env.PATH].join(delimiter);
   const child = spawn(program, args, {
     cwd: join(ROOT, folder),
-    env: { ...process.env, PATH: path },
+    env: { ...process.env, ...env, PATH: path },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';

@@ -11,8 +11,10 @@ export async function runPytest(python: string, args: readonly string[]): Promis
   const folder = await mkdtemp(join(tmpdir(), 'dslora-pytest-'));
   try {
     const file = join(folder, 'junit.xml');
-    const command = ['-m', 'pytest', '-q', '--durations=10', `--junitxml=${file}`, ...args];
-    const { code, output } = await runCommand(python, command, 'training');
+    // Two processes, each with one thread and whole files, whose fixtures are made once.
+    const parallel = ['-n', '2', '--dist', 'loadfile'];
+    const command = ['-m', 'pytest', '-q', '--durations=10', `--junitxml=${file}`, ...parallel, ...args];
+    const { code, output } = await runCommand(python, command, 'training', { OMP_NUM_THREADS: '1' });
     const outcome = readJunit(await readFile(file, 'utf8').catch(() => ''), output);
     // A run that broke off before a test could fail.
     return code === 0 || outcome.failed > 0 ? outcome : { ...outcome, failed: 1 };

@@ -69,10 +69,12 @@ def test_the_folder_holds_what_the_manifest_says_and_nothing_else(
     written: BundleReport, manifest: dict[str, Any]
 ) -> None:
     stated = {entry["file"]: entry for entry in (*manifest["graphs"], *manifest["files"])}
-    assert {path.name for path in written.folder.iterdir()} == {"manifest.json", *stated}
+    assert {path.name for path in written.folder.iterdir()} == {"manifest.json", "manifest.sha256", *stated}
     assert set(stated) == {
         *("model.int8.onnx", "model.fp32.onnx", "tokenizer.json", "tokenizer_config.json", "golden.json", "README.md")
     }
+    digest = hashlib.sha256((written.folder / "manifest.json").read_bytes()).hexdigest()
+    assert (written.folder / "manifest.sha256").read_text() == f"{digest}  manifest.json\n"
     for name, entry in stated.items():
         content = (written.folder / name).read_bytes()
         assert entry["bytes"] == len(content), name

@@ -188,5 +188,7 @@ def test_settings_report_every_problem_at_once() -> None:
 def test_an_unknown_target_module_lists_what_is_there(base: str) -> None:
     spec = make_spec(base)
     spec = replace(spec, adapter=replace(spec.adapter, target_modules=("q_proj",)))
-    with pytest.raises(DsLoraError, match=r"'q_proj' is not in the base model. It has: dense, key, query, value"):
+    with pytest.raises(
+        DsLoraError, match=r"'q_proj' is not in the base model. Its linear layers: dense, key, query, value"
+    ):
         build_classifier(spec)
