@@ -46,6 +46,7 @@ COPY --from=build /out/service/ /
 COPY --from=build /out/compiled/ /
 ENV NODE_ENV=production \
     HOME=/home/nonroot \
+    MALLOC_ARENA_MAX=1 \
     PATH=/usr/local/bin \
     NODE_COMPILE_CACHE=/app/.compiled \
     EXECUTION_PROVIDER=cpu
@@ -92,6 +93,7 @@ COPY --from=build /out/compiled/ /
 # `cuda` instead of `auto`: a GPU image that falls back to the CPU unnoticed would be slow for no visible reason.
 ENV NODE_ENV=production \
     HOME=/tmp \
+    MALLOC_ARENA_MAX=1 \
     NODE_COMPILE_CACHE=/app/.compiled \
     EXECUTION_PROVIDER=cuda
 WORKDIR /app

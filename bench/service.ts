@@ -41,6 +41,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   const env = {
     // As `npm start` has it.
     NODE_COMPILE_CACHE: COMPILE_CACHE,
+    MALLOC_ARENA_MAX: '1',
     ...process.env,
     LOG_LEVEL: 'warn',
     DRAIN_DELAY_MS: '0',

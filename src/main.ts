@@ -1,4 +1,6 @@
 /** The process: configuration, engine, listener, signals. `npm start`. */
+import './heap.ts';
+
 import { readFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 
@@ -7,7 +9,6 @@ import { KeysError } from './api/access/key-ring.ts';
 import type { Attributes } from './api/compat/attributes.ts';
 import { AttributesFileError, loadAttributes } from './api/compat/attributes-file.ts';
 import { type FeedbackFile, openFeedbackFile } from './api/compat/perspective/feedback-file.ts';
-import { buildApp, buildOpsApp } from './app.ts';
 import { type FolderWatch, watchFiles, watchFolder } from './bundle/watch.ts';
 import { ConfigError, loadConfig } from './config.ts';
 import { openCredentials } from './credentials.ts';
@@ -48,9 +49,10 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, leaveWhi
 process.on('SIGHUP', () => {});
 process.on('SIGUSR2', () => toggleDebug(logger, config.logLevel));
 
-// Its statistics take a quarter of a second to read, in which the child processes start.
-const detecting = languageDetector();
-const engine = await startEngine();
+// Read while the child processes start, which they would otherwise wait for.
+const starting = startEngine();
+const [{ buildApp, buildOpsApp }, detectLanguage] = await Promise.all([import('./app.ts'), languageDetector()]);
+const engine = await starting;
 metrics.watch(engine);
 const lifecycle = createLifecycle();
 const policies = await readPolicies();
@@ -62,7 +64,7 @@ const dependencies = {
   config,
   ...credentials,
   policies,
-  detectLanguage: await detecting,
+  detectLanguage,
   attributes: await readAttributes(),
   feedback: await openFeedback(),
   version,

@@ -44,6 +44,11 @@ const STEPS: readonly Step[] = [
     run: () => current('scripts/write-client-types.ts'),
   },
   { name: 'tables in the documentation are current', group: 'checks', run: () => current('scripts/write-docs.ts') },
+  {
+    name: 'statistics of languages are current',
+    group: 'checks',
+    run: () => current('scripts/write-language-data.ts'),
+  },
   { name: 'dashboard is current', group: 'checks', run: () => current('scripts/write-dashboard.ts') },
   {
     name: 'alerts for the Prometheus Operator are current',

@@ -78,8 +78,8 @@ export function superviseChild(role: Role, events: ChildEvents, entry: string = 
     startedAt = performance.now();
     const started = fork(entry, [role], {
       serialization: 'advanced',
-      // Flags of the parent (a test runner's, an inspector's) are not the child's.
-      execArgv: [],
+      // Flags of the parent (a test runner's, an inspector's) are not the child's. What it allocates is garbage at once.
+      execArgv: ['--max-semi-space-size=1', '--heap-growing-percent=20'],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
     child = started;

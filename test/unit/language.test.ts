@@ -5,6 +5,9 @@ import fc from 'fast-check';
 
 import { detectLanguage } from '../../src/moderation/language.ts';
 
+const WORDS =
+  'the quick answer wir sehen uns morgen mañana estación respuesta быстрый ответ вокзале station früh'.split(' ');
+
 describe('the language detector', () => {
   it('tells languages of posts apart', () => {
     assert.equal(detectLanguage('Thanks for the quick answer, see you tomorrow at the station'), 'en');
@@ -22,6 +25,18 @@ describe('the language detector', () => {
     assert.equal(detectLanguage('lol'), undefined);
     assert.equal(detectLanguage('@the_quick_answer_of_tomorrow https://example.com/thanks'), undefined);
     assert.equal(detectLanguage(''), undefined);
+  });
+
+  it('answers as the library does by itself', async () => {
+    const { eld } = await import('eld/extrasmall');
+    // Above what is too short to tell, and without what is taken out before.
+    const words = fc.array(fc.constantFrom(...WORDS), { minLength: 8, maxLength: 20 }).map((some) => some.join(' '));
+    fc.assert(
+      fc.property(words, (text) => {
+        const found = eld.detect(text);
+        assert.equal(detectLanguage(text), found.isReliable() ? found.language : undefined);
+      }),
+    );
   });
 
   it('never throws', () => {
