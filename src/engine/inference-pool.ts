@@ -157,8 +157,9 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
 
   /** What waits for a model that no process could load would wait for ever. */
   function failOrphans(): void {
-    const orphaned = (model: string) => !workers.some(({ process }) => process.loaded.has(model));
-    for (const window of scheduler.drain(orphaned)) events.failed(window);
+    const isServed = (model: string) => workers.some(({ process }) => process.loaded.has(model));
+    for (const model of scheduler.models())
+      if (!isServed(model)) for (const window of scheduler.drain((own) => own === model)) events.failed(window);
   }
 
   async function run(worker: Worker<T>, batch: Batch<T>): Promise<void> {

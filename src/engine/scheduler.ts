@@ -72,6 +72,8 @@ export interface Scheduler<T> {
   take(now: number, workers: Workers, serves?: (model: string) => boolean): Batch<T> | undefined;
   /** Forgets windows that still wait; others are ignored. */
   remove(windows: readonly Window<T>[]): void;
+  /** Models that windows wait for. */
+  models(): Iterable<string>;
   /** Forgets all windows of the models that `of` names, and returns them. */
   drain(of?: (model: string) => boolean): Window<T>[];
   /** Milliseconds that one worker needs for what waits in a queue, in full batches. */
@@ -242,6 +244,8 @@ export function createScheduler<T>(options: SchedulerOptions): Scheduler<T> {
         if (entry !== undefined) extract(entry);
       }
     },
+
+    models: () => new Set(Object.values(queues).flatMap((queue) => [...queue.tokens.keys()])),
 
     drain(of = () => true) {
       const entries = [...waiting.values()].filter(({ window }) => of(window.model));

@@ -57,6 +57,16 @@ describe('take', () => {
     assert.equal(scheduler.take(0, ONE)?.windows.length, 2);
   });
 
+  test('names the models that something waits for', () => {
+    const scheduler = createScheduler<number>(OPTIONS);
+    assert.deepEqual([...scheduler.models()], []);
+    const other = window(10, 'b', 'bulk');
+    scheduler.offer([window(10), window(5, 'a', 'long'), other], 0);
+    assert.deepEqual([...scheduler.models()].sort(), ['a', 'b']);
+    scheduler.remove([other]);
+    assert.deepEqual([...scheduler.models()], ['a']);
+  });
+
   test('keeps models apart, and skips those that the worker lacks', () => {
     const scheduler = createScheduler<number>(OPTIONS);
     scheduler.offer([window(10, 'a')], 0);
