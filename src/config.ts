@@ -337,7 +337,7 @@ export const SETTINGS = {
     env: 'LANGUAGE_DETECTION',
     values: ['on', 'off'],
     fallback: 'on',
-    doc: 'Whether answers say which language a text is in and whether the model was made for it; costs about 0.1 ms a text and 90 MB',
+    doc: 'Whether answers say which language a text is in and whether the model was made for it; costs about 0.1 ms a text and 25 MB',
   }),
   workers: integer<number | undefined>({
     env: 'WORKERS',
