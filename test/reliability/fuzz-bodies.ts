@@ -8,7 +8,7 @@
  * place changed, and bytes that are no JSON. A small model of random weights answers those that are right. Prints JSON;
  * ends with 1 when something of the above came, or memory grew by more than a tenth from the first fifth to the end.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -18,6 +18,7 @@ import { Pool } from 'undici';
 
 import { totalPss } from '../../bench/processes.ts';
 import { startService } from '../../bench/service.ts';
+import { conclude } from './verdict.ts';
 
 const { values: options } = parseArgs({
   options: {
@@ -116,10 +117,7 @@ const holds = {
   memory: late <= early * (1 + GROWTH),
 };
 const result = { bodies: sent, operations: operations.length, statuses, faults, pssMiB: { early, late }, holds };
-const text = `${JSON.stringify(result, null, 2)}\n`;
-if (options.save !== undefined) writeFileSync(options.save, text);
-process.stdout.write(text);
-process.exitCode = Object.values(holds).every(Boolean) ? 0 : 1;
+conclude(result, options.save);
 
 async function send({ operation, path, contentType, body }: Request): Promise<void> {
   const { method, statuses: documented } = operation;

@@ -7,7 +7,6 @@
  * Requests of 32 texts, so that the graph is overrun and not the sender. Prints JSON; ends with 1 when anything but 200
  * and 429 came, or p99 was not back (at most twice what it was) within 5 s.
  */
-import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
 import { latencyAt, sendLoad, statuses } from '../../bench/load.ts';
@@ -16,6 +15,7 @@ import { conditionsOf } from '../../bench/report.ts';
 import { startService } from '../../bench/service.ts';
 import { loadWorkload } from '../../bench/workload.ts';
 import { usableCpus } from '../../src/engine/cpus.ts';
+import { conclude } from './verdict.ts';
 
 const { values: options } = parseArgs({
   options: {
@@ -79,7 +79,4 @@ const result = {
   after,
   holds,
 };
-const text = `${JSON.stringify(result, null, 2)}\n`;
-if (options.save !== undefined) writeFileSync(options.save, text);
-process.stdout.write(text);
-process.exitCode = Object.values(holds).every(Boolean) ? 0 : 1;
+conclude(result, options.save);

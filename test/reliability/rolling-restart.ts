@@ -9,9 +9,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -19,7 +17,9 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { syntheticTexts } from '../../bench/texts.ts';
+import { freePort } from '../free-port.ts';
 import { createClient, referenceOf, startLoad } from './load.ts';
+import { conclude } from './verdict.ts';
 
 const { values: options } = parseArgs({
   options: {
@@ -71,10 +71,7 @@ try {
     exits: exitCodes.every((code) => code === 0),
   };
   const result = { restarts: exitCodes.length, exitCodes, ...tally, holds };
-  const text = `${JSON.stringify(result, null, 2)}\n`;
-  if (options.save !== undefined) writeFileSync(options.save, text);
-  process.stdout.write(text);
-  process.exitCode = Object.values(holds).every(Boolean) ? 0 : 1;
+  conclude(result, options.save);
 } finally {
   for (const child of children) child.kill('SIGTERM');
   await Promise.all(children.map((child) => child.exitCode ?? child.signalCode ?? once(child, 'exit')));
@@ -140,13 +137,4 @@ async function answers(url: string): Promise<void> {
     if (performance.now() > end) throw new Error(`No answer from ${url}`);
     await delay(50);
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
 }

@@ -8,7 +8,6 @@
  * grows after the warm-up (the 95 % interval of its slope lies above zero), or the p99 of the last third is more than
  * half again that of the first. Needs Linux.
  */
-import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { type LoadResult, latencies, sendLoad } from '../../bench/load.ts';
 import { totalPss } from '../../bench/processes.ts';
@@ -18,6 +17,7 @@ import { quantile, slopeOf, spread } from '../../bench/statistics.ts';
 import { loadWorkload } from '../../bench/workload.ts';
 import { usableCpus } from '../../src/engine/cpus.ts';
 import { expectedStatus, KINDS, mixedTraffic } from './mixed-traffic.ts';
+import { conclude } from './verdict.ts';
 
 const { values: options } = parseArgs({
   options: {
@@ -110,10 +110,7 @@ const result = {
   memory: memory.map(([seconds, mib]) => [Math.round(seconds), Math.round(mib * 10) / 10]),
   holds,
 };
-const text = `${JSON.stringify(result, null, 2)}\n`;
-if (options.save !== undefined) writeFileSync(options.save, text);
-process.stdout.write(text);
-process.exitCode = Object.values(holds).every(Boolean) ? 0 : 1;
+conclude(result, options.save);
 
 /** @returns kind and status of each answer that should have been another one */
 function unexpectedOf({ load, report }: LoadResult): string[] {
