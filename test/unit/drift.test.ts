@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { Registry } from 'prom-client';
 
 import type { Manifest } from '../../src/bundle/manifest.ts';
 import type { ServedModel } from '../../src/engine/types.ts';
 import { binOf, driftColumns } from '../../src/observability/drift/bins.ts';
 import { createDrift } from '../../src/observability/drift/drift.ts';
+import { driftMetrics } from '../../src/observability/drift/metrics.ts';
 import { createDriftWindow, stabilityIndex } from '../../src/observability/drift/window.ts';
 
 const manifest = JSON.parse(
@@ -170,6 +172,28 @@ describe('drift', () => {
     assert.notEqual(drift.report(model).indexes, undefined);
     now = 60 * 60_000 + 1;
     assert.deepEqual(drift.report(model), { texts: 0 });
+  });
+
+  it('is worked out once a scrape, and anew at the next', async () => {
+    const drift = createDrift({ ...LIMITS, driftMinTexts: 1 }, () => 0);
+    let reports = 0;
+    const counted = {
+      report: (of: ServedModel) => {
+        reports++;
+        return drift.report(of);
+      },
+    };
+    const registry = new Registry();
+    for (const metric of driftMetrics(counted, { models: () => [model] })) registry.registerMetric(metric);
+    const texts = async () => /^dslora_drift_texts\{.*\} (\d+)$/m.exec(await registry.metrics())?.[1];
+    drift.observe(model, developmentText(0));
+    assert.equal(await texts(), '1');
+    assert.equal(reports, 1);
+    drift.observe(model, developmentText(1));
+    assert.equal(await texts(), '2');
+    assert.equal(reports, 2);
+    const names = [...(await registry.metrics()).matchAll(/^(dslora_drift_\w+)\{/gm)].map(([, name]) => name);
+    assert.equal(new Set(names).size, 4);
   });
 
   it('is not followed with a window of no texts', () => {

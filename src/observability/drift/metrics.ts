@@ -6,7 +6,8 @@ import type { Drift, DriftReport } from './drift.ts';
 
 type Indexes = NonNullable<DriftReport['indexes']>;
 
-export function driftMetrics(drift: Drift, engine: Pick<Engine, 'models'>): Gauge[] {
+export function driftMetrics(drift: Pick<Drift, 'report'>, engine: Pick<Engine, 'models'>): Gauge[] {
+  const reports = onceAScrape(() => engine.models().map((model) => [model, drift.report(model)] as const));
   /** @param values labels beside model and version, and a value */
   const gauge = (
     name: string,
@@ -22,9 +23,8 @@ export function driftMetrics(drift: Drift, engine: Pick<Engine, 'models'>): Gaug
       collect() {
         // What is not served any more has no series.
         this.reset();
-        for (const model of engine.models())
-          for (const [own, value] of values(drift.report(model)))
-            this.set({ model: model.name, version: model.version, ...own }, value);
+        for (const [{ name: model, version }, report] of reports())
+          for (const [own, value] of values(report)) this.set({ model, version, ...own }, value);
       },
     });
   const indexed =
@@ -53,4 +53,18 @@ export function driftMetrics(drift: Drift, engine: Pick<Engine, 'models'>): Gaug
     ),
     gauge('texts', 'Texts in the window that drift is measured on.', [], ({ texts }) => [[{}, texts]]),
   ];
+}
+
+/** The registry asks all its metrics in one turn of the event loop: what the first of them works out serves the others. */
+function onceAScrape<Value>(work: () => Value): () => Value {
+  let found: { readonly value: Value } | undefined;
+  return () => {
+    if (found === undefined) {
+      found = { value: work() };
+      queueMicrotask(() => {
+        found = undefined;
+      });
+    }
+    return found.value;
+  };
 }
