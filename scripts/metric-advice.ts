@@ -46,6 +46,7 @@ export const ADVICE: Readonly<Record<string, string>> = {
   dslora_rate_limited_total: 'One client over its limit: it is told when to come back. Many: the limit is too low.',
   dslora_credential_reloads_total: '`refused`: [runbook](runbooks.md#dsloracredentialsrefused).',
   dslora_trace_spans_total: '`failed`: the collector cannot be reached. Answers do not depend on it.',
+  dslora_log_lines_lost_total: '[Runbook](runbooks.md#dsloraloglost). Answers do not depend on it.',
   process_cpu_user_seconds_total: `${PROCESS} Near one core together with system time: add processes of the service.`,
   process_cpu_system_seconds_total: `${PROCESS} High against user time: very many small requests or connections.`,
   process_cpu_seconds_total: `${PROCESS} A rate near 1 is its limit, since it is one thread.`,

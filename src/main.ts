@@ -38,7 +38,7 @@ const { workers, threads, batchTokens, from } = sizing;
 logger.info({ workers, threads, batchTokens, from }, 'inference processes');
 const version = await ownVersion();
 const traced = config.tracesEndpoint !== undefined && config.tracesOff === 'false';
-const metrics = createMetrics({ drift: config, exemplars: traced });
+const metrics = createMetrics({ drift: config, exemplars: traced, output });
 // Before time is spent on models.
 const credentials = await openCredentials(config, logger, metrics).catch(wrongCredentials);
 const tracing = await loadTracing();

@@ -8,6 +8,7 @@ import type { Engine, EngineObserver, ServedModel, ShadowEvent, TextResult } fro
 import { createDrift, type DriftOptions } from './drift/drift.ts';
 import { driftMetrics } from './drift/metrics.ts';
 import { modelInfo, repositoryBundles } from './served-models.ts';
+import type { StandardOutput } from './standard-output.ts';
 
 export interface Metrics {
   readonly contentType: string;
@@ -67,12 +68,15 @@ export interface MetricsOptions {
   readonly drift?: DriftOptions;
   /** Whether requests are traced: then their durations have trace ids as exemplars, which needs the OpenMetrics format. */
   readonly exemplars?: boolean;
+  /** Where log lines go; if absent, none of them is lost. */
+  readonly output?: Pick<StandardOutput, 'lost'>;
 }
 
 export function createMetrics({
   process = true,
   drift: driftOptions,
   exemplars = false,
+  output = { lost: 0 },
 }: MetricsOptions = {}): Metrics {
   const registry = new Registry();
   // Its type is that of a registry that was made so; this one decides when it is made.
@@ -161,6 +165,15 @@ export function createMetrics({
     help: 'Spans of traces that were sent to OTEL_EXPORTER_OTLP_ENDPOINT, or could not be.',
     labelNames: ['outcome'],
     registers,
+  });
+  new Counter({
+    name: 'dslora_log_lines_lost_total',
+    help: 'Lines of the log that standard output did not take, whole or in part.',
+    registers,
+    collect() {
+      this.reset();
+      this.inc(output.lost);
+    },
   });
   const late = new Counter({
     name: 'dslora_late_texts_total',

@@ -7,8 +7,9 @@
 import { writeSync } from 'node:fs';
 
 export interface StandardOutput {
+  /** @param text a line, with its end */
   write(text: string): void;
-  /** Times that something could not be written. */
+  /** Lines that could not be written, or only in part. */
   readonly lost: number;
 }
 

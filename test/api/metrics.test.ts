@@ -62,6 +62,21 @@ describe('GET /metrics', () => {
     assert.equal(sample(text, 'dslora_worker_exits_total{role="inference",expected="false"}'), 1);
   });
 
+  it('counts lines of the log that are lost, from 0 on', async () => {
+    let lost = 0;
+    const output = {
+      get lost() {
+        return lost;
+      },
+    };
+    const { expose } = createMetrics({ process: false, output });
+    assert.equal(sample(await expose(), 'dslora_log_lines_lost_total'), 0);
+    lost = 3;
+    assert.equal(sample(await expose(), 'dslora_log_lines_lost_total'), 3);
+    assert.equal(sample(await expose(), 'dslora_log_lines_lost_total'), 3);
+    assert.equal(sample(await createMetrics({ process: false }).expose(), 'dslora_log_lines_lost_total'), 0);
+  });
+
   it('has no series more for anything that a client can choose', async () => {
     const { app, classify, metrics } = await buildTestApp();
     const ask = async (name: string) => {
