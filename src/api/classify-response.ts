@@ -1,6 +1,7 @@
 /** The answer of `POST /classify`, made from what the engine found. */
 import { type Static, Type } from 'typebox';
 
+import { mostProbable } from '../bundle/labels.ts';
 import type { Manifest } from '../bundle/manifest.ts';
 import { EngineError, type ServedModel, type TextResult, type WindowResult } from '../engine/types.ts';
 import { thresholdValue } from '../moderation/decide.ts';
@@ -257,7 +258,7 @@ function layoutOf(manifest: Manifest): Layout {
 
 /** What an answer says of a text before anything is decided. */
 export function score(manifest: Manifest, { probabilities, gates, tokens }: WindowResult, view: GateView): Scores {
-  const best = probabilities.indexOf(Math.max(...probabilities));
+  const best = mostProbable(probabilities);
   const scores = {
     label: manifest.labels[best] as string,
     score: roundScore(at(probabilities, best)),

@@ -1,6 +1,7 @@
 /** Texts through the engine for a foreign protocol: what the log and the metrics are told is the same for all of them. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
+import { mostProbable } from '../../bundle/labels.ts';
 import {
   type Classification,
   type ClassifyRequest,
@@ -107,7 +108,7 @@ async function answer<Outcome extends TextOutcome>(
 function scored({ manifest }: ServedModel, exact: TextResult): Scored {
   const { probabilities, gates, tokens } = exact;
   return {
-    label: manifest.labels[probabilities.indexOf(Math.max(...probabilities))] as string,
+    label: manifest.labels[mostProbable(probabilities)] as string,
     probabilities: probabilities.map(roundScore),
     offensive: offensiveScore(manifest, probabilities),
     gates: gates.map(roundScore),

@@ -1,12 +1,12 @@
 /** `comments:analyze`: a comment in, the scores of the requested attributes out. */
 import { EngineError } from '../../../engine/types.ts';
+import type { Span } from '../../../moderation/words.ts';
 import { attributeScore } from '../attributes.ts';
 import type { Scored } from '../classified.ts';
 import type { ScoredAttribute } from './attributes.ts';
 import { commentEmpty, perspectiveError } from './google-error.ts';
 import type { Language } from './language.ts';
 import type { AnalyzeRequest, AnalyzeResponse, ScoresOfAttribute } from './messages.ts';
-import type { Span } from './sentences.ts';
 
 /** 20 KB, as Perspective states and its clients check. */
 const MAX_COMMENT_BYTES = 20_480;

@@ -7,6 +7,7 @@ import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 
 import { EngineError } from '../../../engine/types.ts';
+import type { Span } from '../../../moderation/words.ts';
 import { acceptGoogleKeys, scopeRoutes } from '../../access/guard.ts';
 import { engineProblem } from '../../engine-problem.ts';
 import { readJson } from '../../json-body.ts';
@@ -28,7 +29,7 @@ import {
   SuggestCommentScoreResponse,
 } from './messages.ts';
 import { fromProtoJson } from './proto-json.ts';
-import { type Span, sentenceSpans } from './sentences.ts';
+import { sentenceSpans } from './sentences.ts';
 import { checkSuggestion, refuseSuggestions } from './suggest.ts';
 
 /** A comment of 20 KB has thousands of sentences at worst. All are scored, but beyond this number neighbours together. */

@@ -1,10 +1,5 @@
-/** Where the sentences of a text are. */
-
-/** UTF-16 code units, `end` exclusive: what Perspective counts in, and JavaScript too. */
-export interface Span {
-  readonly begin: number;
-  readonly end: number;
-}
+/** Where the sentences of a text are. Perspective counts in UTF-16 code units, as JavaScript does. */
+import type { Span } from '../../../moderation/words.ts';
 
 /**
  * Spans of the original text without the white space around them, in order.
