@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import type { Golden } from '../../src/bundle/golden.ts';
+import { createInferenceProcess } from '../../src/engine/inference-process.ts';
+import type { LoadGraph } from '../../src/engine/protocol.ts';
 import type { Classification, EngineError } from '../../src/engine/types.ts';
 import { copyTiny, editGolden, modelsFolder, restate, set, TINY } from '../fixtures/bundle-copy.ts';
 import { isRunning, startEngine, until, type WatchedEngine } from '../fixtures/tiny-engine.ts';
@@ -244,19 +246,34 @@ describe('processes die', () => {
   });
 
   test('when no process starts any more, nothing waits for ever', async (t) => {
-    const watched = await startEngine(t, { workers: 1, workerTimeoutMs: 300, loadTimeoutMs: 1_000 });
-    const stopAll = () => {
-      for (const pid of watched.pids('inference')) process.kill(pid, 'SIGSTOP');
-    };
-    stopAll();
-    const stop = setInterval(stopAll, 1);
-    t.after(() => clearInterval(stop));
+    const watched = await startEngine(t, { workers: 1 });
+    watched.replaced = (_role, pid) => process.kill(pid, 'SIGKILL');
+    process.kill(watched.pids('inference')[0] as number, 'SIGKILL');
     await assert.rejects(watched.engine.classify({ texts: ['you are kind'] }), hasCode('inference_failed', 0));
     assert.equal(watched.engine.ready(), false);
-    clearInterval(stop);
-    for (const pid of watched.pids('inference')) process.kill(pid, 'SIGCONT');
-    await until(() => watched.engine.ready(), 10_000);
+    watched.replaced = () => {};
+    await until(() => watched.engine.ready());
     await watched.engine.classify({ texts: ['you are kind'] });
+  });
+
+  test('a process that takes too long to load is killed and replaced, and nothing waits for it for ever', async (t) => {
+    const deaths: (string | null)[] = [];
+    const shape = { padId: 0, maxTokens: 8, labels: 2, gates: 0 };
+    const spec: LoadGraph = { type: 'load-graph', model: 'm', choices: [], threads: 1, cudaDevice: 0, ...shape };
+    const inference = createInferenceProcess({
+      timeoutMs: 60_000,
+      // Before any program has begun.
+      loadTimeoutMs: 1,
+      watch: { started: () => {}, exited: ({ signal }) => void deaths.push(signal) },
+      specs: () => [spec],
+      unloadable: () => assert.fail('it was not even asked'),
+      prepared: () => {},
+      exited: () => {},
+    });
+    t.after(() => inference.close());
+    await inference.whenPrepared();
+    assert.deepEqual([inference.givenUp, inference.prepared], [true, false]);
+    assert.deepEqual(new Set(deaths), new Set(['SIGKILL']));
   });
 
   test('children end when the service is killed', async (t) => {
