@@ -108,12 +108,9 @@ export function compareView({ input, result, offer, state }) {
         h(
           'div',
           { class: 'pair' },
-          sides.map(({ title, text, answer, result: found }) => {
-            const own = offer.models.find(
-              ({ name, version }) => name === answer.model.name && version === answer.model.version,
-            );
-            return resultCard({ title, text, answer, result: found, model: own });
-          }),
+          sides.map(({ title, text, answer, result: found }) =>
+            resultCard({ title, text, answer, result: found, models: offer.models }),
+          ),
         ),
         snippets(request),
       ];

@@ -2,8 +2,11 @@
 import { h } from './dom.js';
 import { percentile, probability } from './format.js';
 
-/** @param {import('./service.js').Gates} gates */
-export function heatMap({ mean, layers, percentiles }) {
+/**
+ * @param {import('./service.js').Gates} gates
+ * @param {string} [of] the model, where another's stand on the same page
+ */
+export function heatMap({ mean, layers, percentiles }, of) {
   const modules = [...new Set(layers.flatMap((layer) => Object.keys(layer).filter((key) => key !== 'layer')))].sort();
   /** @param {number} layer @param {string} module */
   const rankOf = (layer, module) => percentiles?.layers.find((one) => one.layer === layer)?.[module];
@@ -32,7 +35,12 @@ export function heatMap({ mean, layers, percentiles }) {
     ),
     h(
       'div',
-      { class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'Gates by layer and module' },
+      {
+        class: 'scroll',
+        role: 'region',
+        tabindex: '0',
+        'aria-label': `Gates by layer and module${of === undefined ? '' : ` of ${of}`}`,
+      },
       h(
         'table',
         { class: 'heat' },

@@ -9,7 +9,7 @@ import { probability } from './format.js';
  * @param {number} options.value 0 to 1
  * @param {string} [options.note] behind the name
  * @param {boolean} [options.warm] whether much of it is what moderators look for
- * @param {number} [options.mark] a threshold, drawn as a tick
+ * @param {number | undefined} [options.mark] a threshold, drawn as a tick
  */
 export function meter({ name, value, note, warm = false, mark }) {
   return h(

@@ -11,11 +11,12 @@ import { words } from './words.js';
  * @param {string} options.text
  * @param {import('./service.js').Answer} options.answer
  * @param {import('./service.js').Result} options.result
- * @param {import('./service.js').Model | undefined} options.model
+ * @param {readonly import('./service.js').Model[]} options.models that are served
  * @param {string} [options.title] of the whole, where several stand side by side
  */
-export function resultCard({ text, answer, result, model, title }) {
+export function resultCard({ text, answer, result, models, title }) {
   const heading = title === undefined ? 'h2' : 'h3';
+  const model = served(models, answer.model);
   return h(
     'article',
     { class: 'card result', 'aria-label': title ?? 'Answer' },
@@ -26,8 +27,20 @@ export function resultCard({ text, answer, result, model, title }) {
     result.gates && part(heading, 'Gates', heatMap(result.gates)),
     result.gates === null && part(heading, 'Gates', h('p', { class: 'fact' }, 'This model has no gates.')),
     result.windows > 1 && part(heading, 'Windows', windows(result, answer.threshold)),
+    result.otherModels?.map((other) => {
+      const { name, version } = other.model;
+      return part(heading, `${name} ${version}`, otherModel(other, served(models, other.model)));
+    }),
     h('p', { class: 'quiet timing' }, timing(answer, result)),
   );
+}
+
+/**
+ * @param {readonly import('./service.js').Model[]} models
+ * @param {import('./service.js').ModelReference} wanted
+ */
+function served(models, wanted) {
+  return models.find(({ name, version }) => name === wanted.name && version === wanted.version);
 }
 
 /**
@@ -44,8 +57,9 @@ function part(heading, title, content) {
  * @param {import('./service.js').Answer} answer
  * @param {import('./service.js').Result} result
  */
-function verdict(answer, { decision, reasons, offensive, flagged, evasion, language }) {
+function verdict(answer, { decision, reasons, offensive, flagged, evasion, language, otherModels = [] }) {
   const kinds = Object.keys(evasion?.kinds ?? {});
+  const by = otherModels.length > 0 ? ` by ${answer.model.name}` : '';
   return h(
     'div',
     { class: 'verdict' },
@@ -57,7 +71,7 @@ function verdict(answer, { decision, reasons, offensive, flagged, evasion, langu
       h(
         'span',
         { class: 'score-name' },
-        `offensive, ${flagged ? 'at or above' : 'below'} the threshold of ${probability(answer.threshold)}`,
+        `offensive${by}, ${flagged ? 'at or above' : 'below'} the threshold of ${probability(answer.threshold)}`,
       ),
     ),
     h(
@@ -76,29 +90,45 @@ function verdict(answer, { decision, reasons, offensive, flagged, evasion, langu
 /**
  * @param {import('./service.js').Scores} scores
  * @param {import('./service.js').Model | undefined} model
- * @param {number} threshold
+ * @param {number} [threshold] of `flagged`
  */
 function probabilities(scores, model, threshold) {
   const positive = model?.positiveLabels ?? [];
   const alone = positive.length === 1;
-  const ticked = 'the tick is the threshold';
+  const ticked = threshold === undefined ? '' : '; the tick is the threshold';
   return h(
     'div',
     { class: 'meters' },
     Object.entries(scores.probabilities).map(([name, value]) => {
       if (!positive.includes(name)) return meter({ name, value });
       return alone
-        ? meter({ name, value, warm: true, note: `counts as offensive; ${ticked}`, mark: threshold })
+        ? meter({ name, value, warm: true, note: `counts as offensive${ticked}`, mark: threshold })
         : meter({ name, value, warm: true, note: 'counts as offensive' });
     }),
     !alone &&
       meter({
         name: 'All that count',
-        note: `their sum; ${ticked}`,
+        note: `their sum${ticked}`,
         value: scores.offensive,
         warm: true,
         mark: threshold,
       }),
+  );
+}
+
+/**
+ * What a further model of the policy says. It has no tick: `flagged` is of the first model alone.
+ *
+ * @param {import('./service.js').Scores} scores
+ * @param {import('./service.js').Model | undefined} model
+ */
+function otherModel(scores, model) {
+  return h(
+    'div',
+    {},
+    probabilities(scores, model),
+    scores.gates && h('details', {}, h('summary', {}, 'Gates'), heatMap(scores.gates, model?.name)),
+    scores.gates === null && h('p', { class: 'fact' }, 'This model has no gates.'),
   );
 }
 

@@ -2,6 +2,7 @@
 import { keyHeaders } from './key.js';
 
 /**
+ * @typedef {{ readonly name: string, readonly version: string }} ModelReference
  * @typedef {{ readonly name: string, readonly version: string, readonly default: boolean, readonly description: string,
  *   readonly labels: readonly string[], readonly positiveLabels: readonly string[], readonly maxTokens: number,
  *   readonly thresholds: Readonly<Record<string, { readonly value: number, readonly precision: number, readonly recall: number }>> }} Model
@@ -21,10 +22,10 @@ import { keyHeaders } from './key.js';
  *   readonly explanation?: Explanation, readonly decision: 'allow' | 'review' | 'block', readonly reasons: readonly Reason[],
  *   readonly evasion?: { readonly kinds: Readonly<Record<string, number>>, readonly folded: boolean, readonly offensiveAsSent?: number },
  *   readonly language?: { readonly detected: string | null, readonly supported: boolean | null },
- *   readonly otherModels?: readonly (Scores & { readonly model: { readonly name: string, readonly version: string } })[],
+ *   readonly otherModels?: readonly (Scores & { readonly model: ModelReference })[],
  *   readonly error?: undefined }} Result
  * @typedef {{ readonly error: Problem }} Failed
- * @typedef {{ readonly model: { readonly name: string, readonly version: string },
+ * @typedef {{ readonly model: ModelReference,
  *   readonly policy: { readonly name: string, readonly version: string }, readonly threshold: number,
  *   readonly results: readonly (Result | Failed)[],
  *   readonly timing: { readonly queueMs: number, readonly tokenizeMs: number, readonly inferenceMs: number, readonly explainMs?: number } }} Answer

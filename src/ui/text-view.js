@@ -82,10 +82,7 @@ export function textView({ input, result, offer, state }) {
       const [found] = answer.results;
       if (found === undefined || found.error !== undefined) throw new Error('An answer without a result');
       announce(`${found.decision}. Offensive ${probability(found.offensive)}.`);
-      const own = offer.models.find(
-        ({ name, version }) => name === answer.model.name && version === answer.model.version,
-      );
-      return [resultCard({ text, answer, result: found, model: own }), snippets({ ...body, explain: true })];
+      return [resultCard({ text, answer, result: found, models: offer.models }), snippets({ ...body, explain: true })];
     });
   }
 }

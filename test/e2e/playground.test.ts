@@ -9,7 +9,9 @@ import axe from 'axe-core';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 
 import { digestOf } from '../../src/api/access/api-key.ts';
+import type { WholeResponse } from '../../src/api/classify-response.ts';
 import { type Service, startService } from './service.ts';
+import { sharedService } from './shared-service.ts';
 
 const MODELS = fileURLToPath(new URL('../../models', import.meta.url));
 const POLICIES = fileURLToPath(new URL('../../policies', import.meta.url));
@@ -27,17 +29,13 @@ describe('the playground', { skip }, () => {
   let browser: Browser;
   /** What a page must not do; each test ends with a look at it. */
   const offences: string[] = [];
-  const context = { after: (end: () => Promise<void>) => void ends.push(end) };
-  const ends: (() => Promise<void>)[] = [];
+  const shared = sharedService({ MODELS_DIR: MODELS, POLICIES_DIR: POLICIES });
 
   before(async () => {
-    service = await startService(context, { MODELS_DIR: MODELS, POLICIES_DIR: POLICIES });
+    service = shared();
     browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
   });
-  after(async () => {
-    await browser?.close();
-    for (const end of ends) await end();
-  });
+  after(() => browser?.close());
 
   async function open(hash = '', options: BrowserContextOptions = {}): Promise<Page> {
     offences.length = 0;
@@ -116,6 +114,28 @@ describe('the playground', { skip }, () => {
     assert.match((await result.locator('.words').textContent()) ?? '', /Explained as it was sent \(0\.\d+\)/);
     await page.getByLabel('Policy', { exact: true }).selectOption('default');
     assert.equal(await page.getByLabel('Model', { exact: true }).isDisabled(), false);
+    await close(page);
+  });
+
+  it('draws what each model of a policy says', async () => {
+    const page = await open('#text?policy=strict');
+    await page.getByLabel('Text', { exact: true }).fill(RUDE);
+    await page.getByRole('button', { name: 'Classify' }).click();
+    await page.locator('.result').waitFor();
+    const body = { text: RUDE, policy: 'strict', gates: 'percentiles' };
+    const [result] = ((await (await service.classify(body)).json()) as WholeResponse).results;
+    const [other] = result?.otherModels ?? assert.fail('there is no second model');
+    assert.match((await page.locator('.score-name').textContent()) ?? '', /^offensive by olid-minilm, /);
+    const drawn = page.getByRole('region', { name: `hatexplain-minilm ${other?.model.version}`, exact: true });
+    assert.deepEqual(
+      await drawn.locator('.meters .meter-value').allTextContents(),
+      [...Object.values(other?.probabilities ?? {}), other?.offensive].map((value) => value?.toFixed(3)),
+    );
+    assert.equal(await drawn.locator('.tick').count(), 0);
+    assert.equal(await drawn.getByRole('table').isVisible(), false);
+    await drawn.getByText('Gates', { exact: true }).click();
+    assert.equal(await drawn.locator('.fact strong').first().textContent(), other?.gates?.mean.toFixed(3));
+    assert.equal(await page.getByRole('table').count(), 2);
     await close(page);
   });
 
