@@ -7,7 +7,8 @@ import { describe, it } from 'node:test';
 import type { ClassifyResult, WholeResponse } from '../../src/api/classify-response.ts';
 import type { Golden } from '../../src/bundle/golden.ts';
 import type { Manifest } from '../../src/bundle/manifest.ts';
-import { MODEL_FOLDERS, startService } from './service.ts';
+import { MODEL_FOLDERS } from './service.ts';
+import { sharedService } from './shared-service.ts';
 
 type Answered = Extract<Golden['items'][number], { windows: unknown }>;
 type Scores = Answered['combined'];
@@ -43,11 +44,13 @@ type Found = Pick<ClassifyResult, 'probabilities' | 'gates'>;
 for (const folder of MODEL_FOLDERS) {
   const bundles = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   describe('golden vectors over HTTP', () => {
+    const shared = sharedService({ MODELS_DIR: folder });
+
     for (const { name } of bundles) {
-      it(`agree with PyTorch for ${name}`, async (t) => {
+      it(`agree with PyTorch for ${name}`, async () => {
         const manifest = read<Manifest>(join(folder, name), 'manifest.json');
         const golden = read<Golden>(join(folder, name), 'golden.json');
-        const { classify, url, stop } = await startService(t, { MODELS_DIR: folder });
+        const { classify, url } = shared();
         const { models } = (await (await fetch(`${url}/models`)).json()) as {
           models: { name: string; precision: string }[];
         };
@@ -78,7 +81,6 @@ for (const folder of MODEL_FOLDERS) {
           compare(manifest, tolerance, results[index] ?? assert.fail(), item.combined);
         }
         assert.ok(answered.length >= 20);
-        assert.equal(await stop(), 0);
       });
     }
   });

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 
 import { skipWithout } from './program.ts';
 import { startService, waitFor } from './service.ts';
+import { sharedService } from './shared-service.ts';
 
 const MARK = 'Qzxvmarked';
 
@@ -36,7 +37,7 @@ describe('what the process tells about itself', () => {
     assert.deepEqual([status, model, texts], [200, 'tiny', 2]);
   });
 
-  it('logs more after SIGUSR2, and as before after another', async (t) => {
+  it('logs more after SIGUSR2, and as before after another, and counts what it cannot log', async (t) => {
     const service = await startService(t);
     const probe = async () => (await fetch(`${service.url}/health/live`)).status;
     const lines = () => service.requests().length;
@@ -53,12 +54,23 @@ describe('what the process tells about itself', () => {
       service.requests().map(({ route }) => route),
       ['/health/live', '/classify'],
     );
+    // Nobody reads the log any more: its lines are lost, and counted.
+    service.process.stdout?.destroy();
+    for (const text of ['one', 'another']) assert.equal((await service.classify({ text })).status, 200);
+    const exposed = await (await fetch(`${service.url}/metrics`)).text();
+    assert.match(exposed, /^dslora_log_lines_lost_total [12]$/m);
   });
+});
 
-  it('exposes metrics of the work that was done', async (t) => {
-    const service = await startService(t);
-    await (await service.classify({ texts: ['you are kind', 'idiot'] })).json();
-    const text = await (await fetch(`${service.url}/metrics`)).text();
+describe('metrics', () => {
+  const shared = sharedService();
+  before(async () => {
+    await (await shared().classify({ texts: ['you are kind', 'idiot'] })).json();
+  });
+  const exposed = async () => (await fetch(`${shared().url}/metrics`)).text();
+
+  it('tell of the work that was done', async () => {
+    const text = await exposed();
     for (const line of [
       /^dslora_http_request_duration_seconds_count\{route="\/classify",status="200"\} 1$/m,
       /^dslora_tokenize_seconds_count\{model="tiny"\} 1$/m,
@@ -78,10 +90,8 @@ describe('what the process tells about itself', () => {
     }
   });
 
-  it('exposes metrics that promtool finds nothing to say about', { skip: skipWithout('promtool') }, async (t) => {
-    const service = await startService(t);
-    await (await service.classify({ text: 'you are kind' })).json();
-    const input = await (await fetch(`${service.url}/metrics`)).text();
+  it('are such that promtool finds nothing to say about them', { skip: skipWithout('promtool') }, async () => {
+    const input = await exposed();
     const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input, encoding: 'utf8' });
     assert.deepEqual({ status, said: `${stdout}${stderr}` }, { status: 0, said: '' });
   });

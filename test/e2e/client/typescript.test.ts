@@ -8,7 +8,7 @@ import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import { createClient, ServiceError } from '../../../clients/typescript/src/index.ts';
-import { startService } from '../service.ts';
+import { sharedService } from '../shared-service.ts';
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const CLIENT = join(ROOT, 'clients/typescript');
@@ -20,8 +20,10 @@ function command(program: string, args: readonly string[], cwd: string, input?: 
 }
 
 describe('the TypeScript client and the service', () => {
-  it('understand each other', async (t) => {
-    const { url } = await startService(t);
+  const shared = sharedService();
+
+  it('understand each other', async () => {
+    const { url } = shared();
     const client = createClient({ baseUrl: url });
     const { models } = await client.models();
     assert.deepEqual(
@@ -49,14 +51,14 @@ describe('the TypeScript client and the service', () => {
     assert.ok(data !== undefined);
   });
 
-  it('serve its example', async (t) => {
-    const { url } = await startService(t);
+  it('serve its example', () => {
+    const { url } = shared();
     const printed = command(process.execPath, ['examples/moderate.ts', url], CLIENT, 'you idiot\n!!!\n');
     assert.match(printed, /^1\tOFF\t0\.\d+\n2\tunread\tempty_after_normalization\n$/);
   });
 
-  it('work in a project that installs the package', async (t) => {
-    const { url } = await startService(t);
+  it('work in a project that installs the package', (t) => {
+    const { url } = shared();
     const folder = mkdtempSync(join(tmpdir(), 'client-'));
     t.after(() => rmSync(folder, { recursive: true }));
     const modules = join(folder, 'node_modules');

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
-import { startService } from '../service.ts';
+import { sharedService } from '../shared-service.ts';
 import { assertClose, type NativeScores, nativeScores, TEXTS } from './native.ts';
 import { MISSING_PYTHON, runPythonClient } from './python-client.ts';
 
@@ -23,8 +23,10 @@ function assertNative(found: Outputs, native: readonly NativeScores[]): void {
 }
 
 describe('clients of the Open Inference Protocol', { skip: MISSING_PYTHON }, () => {
-  it('tritonclient gets the same scores in JSON and in binary, and may administrate with the key', async (t) => {
-    const { url } = await startService(t, { ADMIN_KEY: KEY });
+  const shared = sharedService({ ADMIN_KEY: KEY });
+
+  it('tritonclient gets the same scores in JSON and in binary, and may administrate with the key', async () => {
+    const { url } = shared();
     const native = await nativeScores(url, TEXTS);
     const { results, classes, ...answer } = (await runPythonClient('triton_client.py', url, {
       texts: TEXTS,
@@ -67,8 +69,8 @@ describe('clients of the Open Inference Protocol', { skip: MISSING_PYTHON }, () 
     });
   });
 
-  it('the KServe SDK gets the same scores in JSON and in binary', async (t) => {
-    const { url } = await startService(t);
+  it('the KServe SDK gets the same scores in JSON and in binary', async () => {
+    const { url } = shared();
     const native = await nativeScores(url, TEXTS);
     const { results, ...answer } = (await runPythonClient('kserve_sdk.py', url, TEXTS)) as {
       results: (Outputs & { id: string })[];

@@ -4,13 +4,16 @@ import { describe, it } from 'node:test';
 
 import OpenAI from 'openai';
 
-import { MODEL_FOLDERS, type Service, startService } from '../service.ts';
+import { MODEL_FOLDERS, type Service } from '../service.ts';
+import { sharedService } from '../shared-service.ts';
 import { MISSING_PYTHON, runPythonClient } from './python-client.ts';
 
 /** Must not be found in anything that the service prints. */
 const KEY = 'sk-marked-key';
 const RUDE = 'you are an idiot';
 const KIND = 'what a lovely day';
+
+const shared = sharedService();
 
 function clientOf(service: Service): OpenAI {
   return new OpenAI({ apiKey: KEY, baseURL: `${service.url}/v1`, maxRetries: 0 });
@@ -27,8 +30,8 @@ function assertNothingLeaked(service: Service): void {
 }
 
 describe('openai for Node.js', () => {
-  it('gets one result a text, with every category', async (t) => {
-    const service = await startService(t);
+  it('gets one result a text, with every category', async () => {
+    const service = shared();
     const answer = await clientOf(service).moderations.create({ model: 'omni-moderation-latest', input: [RUDE, KIND] });
     assert.match(answer.id, /^modr-/);
     assert.equal(answer.model, 'tiny@1.0.0');
@@ -53,15 +56,15 @@ describe('openai for Node.js', () => {
     assertNothingLeaked(service);
   });
 
-  it('takes a text, parts of a text, and our names for models', async (t) => {
-    const { moderations } = clientOf(await startService(t));
+  it('takes a text, parts of a text, and our names for models', async () => {
+    const { moderations } = clientOf(shared());
     const [whole] = (await moderations.create({ input: `${RUDE}\n${KIND}`, model: 'tiny' })).results;
     const parts = [RUDE, KIND].map((text) => ({ type: 'text' as const, text }));
     assert.deepEqual((await moderations.create({ input: parts, model: 'tiny@1.0.0' })).results, [whole]);
   });
 
-  it('is told what is wrong in a form that it understands', async (t) => {
-    const service = await startService(t);
+  it('is told what is wrong in a form that it understands', async () => {
+    const service = shared();
     const { moderations } = clientOf(service);
     const image = { type: 'image_url' as const, image_url: { url: 'https://example.org/a.png' } };
     await assert.rejects(moderations.create({ input: [image] }), (error) => {
@@ -82,8 +85,8 @@ describe('openai for Node.js', () => {
 });
 
 describe('openai for Python', { skip: MISSING_PYTHON }, () => {
-  it('gets results and errors of its own kinds', async (t) => {
-    const service = await startService(t);
+  it('gets results and errors of its own kinds', async () => {
+    const service = shared();
     const found = (await runPythonClient('openai_moderation.py', service.url, { key: KEY, texts: [RUDE, KIND] })) as {
       model: string;
       flagged: boolean[];
@@ -106,8 +109,10 @@ describe('openai for Python', { skip: MISSING_PYTHON }, () => {
 const shipped = MODEL_FOLDERS.find((folder) => folder.endsWith('models'));
 
 describe('shipped models', { skip: shipped === undefined && 'no models are shipped' }, () => {
-  it('flag as the native route does, by the categories of their manifests', async (t) => {
-    const service = await startService(t, { MODELS_DIR: shipped as string });
+  const sharedShipped = sharedService({ MODELS_DIR: shipped as string });
+
+  it('flag as the native route does, by the categories of their manifests', async () => {
+    const service = sharedShipped();
     const texts = ['You are all complete idiots.', 'Have a lovely day, everyone.'];
     for (const model of ['hatexplain-minilm', 'olid-minilm']) {
       const expected = await native(service, texts, model);
@@ -121,9 +126,11 @@ describe('shipped models', { skip: shipped === undefined && 'no models are shipp
     }
   });
 
-  it('answer a text that leaves nothing to read as one that no category was applied to', async (t) => {
-    const service = await startService(t, { MODELS_DIR: shipped as string, DEFAULT_MODEL: 'hatexplain-minilm' });
-    const { results } = await clientOf(service).moderations.create({ input: ['?!', 'Have a lovely day.'] });
+  it('answer a text that leaves nothing to read as one that no category was applied to', async () => {
+    const { results } = await clientOf(sharedShipped()).moderations.create({
+      model: 'hatexplain-minilm',
+      input: ['?!', 'Have a lovely day.'],
+    });
     assert.deepEqual(
       results.map(({ flagged, category_applied_input_types: applied }) => [flagged, applied.hate]),
       [

@@ -9,11 +9,14 @@ import { describe, it, type TestContext } from 'node:test';
 import { Discovery } from 'googleapis-common/build/src/discovery.js';
 
 import { MODEL_FOLDERS, type Service, startService } from '../service.ts';
+import { sharedService } from '../shared-service.ts';
 import { MISSING_PYTHON, runPythonClient } from './python-client.ts';
 
 /** Must not be found in anything that the service prints. */
 const KEY = 'AIza-marked-key';
 const TEXT = 'You are an idiot. What a lovely day!';
+
+const shared = sharedService();
 
 interface Scores {
   readonly summaryScore: { readonly value: number; readonly type: string };
@@ -57,8 +60,8 @@ async function emptyFolder(t: TestContext): Promise<string> {
 }
 
 describe("Google's client for Node.js, built from our discovery document", () => {
-  it('gets scores of the comment and of its sentences', async (t) => {
-    const service = await startService(t);
+  it('gets scores of the comment and of its sentences', async () => {
+    const service = shared();
     const client = await googleClient(service);
     const { data } = await client.comments.analyze({
       requestBody: {
@@ -85,9 +88,8 @@ describe("Google's client for Node.js, built from our discovery document", () =>
     assertNothingLeaked(service);
   });
 
-  it('is told what is wrong as by Perspective', async (t) => {
-    const service = await startService(t);
-    const { comments } = await googleClient(service);
+  it('is told what is wrong as by Perspective', async () => {
+    const { comments } = await googleClient(shared());
     const analyze = (requestBody: object) => comments.analyze({ requestBody });
     await assert.rejects(analyze({ comment: { text: TEXT }, requestedAttributes: { THREAT: {} }, languages: ['en'] }), {
       status: 400,
@@ -140,7 +142,7 @@ describe('perspective-api-client', () => {
   }
 
   it('gets scores, and the reason when there are none', async (t) => {
-    const service = await startService(t);
+    const service = shared();
     const { client, done } = perspectiveClient(service.url);
     t.after(done);
     const { attributeScores } = await client.analyze(TEXT);
@@ -166,8 +168,8 @@ async function askCoral(endpoint: string, operation: string, body: object): Prom
 }
 
 describe("Coral's requests", () => {
-  it('are answered with the score that Coral reads', async (t) => {
-    const service = await startService(t);
+  it('are answered with the score that Coral reads', async () => {
+    const service = shared();
     const answer = await askCoral(`${service.url}/v1alpha1`, 'comments:analyze', {
       comment: { text: TEXT },
       doNotStore: true,
@@ -190,8 +192,7 @@ describe("Coral's requests", () => {
       communityId: 'Coral:https://news.example',
       clientToken: 'comment:c1',
     };
-    const off = await startService(t);
-    assert.equal((await askCoral(`${off.url}/v1alpha1/`, 'comments:suggestscore', feedback)).status, 501);
+    assert.equal((await askCoral(`${shared().url}/v1alpha1/`, 'comments:suggestscore', feedback)).status, 501);
     const on = await startService(t, { FEEDBACK_FILE: file, ADMIN_KEY: KEY });
     for (let count = 0; count < 20; count += 1) {
       const answer = await askCoral(`${on.url}/v1alpha1/`, 'comments:suggestscore', feedback);

@@ -3,7 +3,8 @@ import { describe, it } from 'node:test';
 
 import { InferenceClient } from '@huggingface/inference';
 
-import { startService, waitFor } from '../service.ts';
+import { waitFor } from '../service.ts';
+import { sharedService } from '../shared-service.ts';
 import { nativeScores, ranked, TEXTS } from './native.ts';
 import { MISSING_PYTHON, runPythonClient } from './python-client.ts';
 
@@ -12,9 +13,20 @@ interface Prediction {
   readonly score: number;
 }
 
+/** Texts that the service has counted so far. */
+async function counted(url: string): Promise<number> {
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  return [...metrics.matchAll(/^dslora_predictions_total\{.*\} (\d+)$/gm)].reduce(
+    (sum, [, own]) => sum + Number(own),
+    0,
+  );
+}
+
 describe('clients of text-embeddings-inference', () => {
-  it('@huggingface/inference reads every class', async (t) => {
-    const { url } = await startService(t);
+  const shared = sharedService();
+
+  it('@huggingface/inference reads every class', async () => {
+    const { url } = shared();
     const client = new InferenceClient('a-token').endpoint(`${url}/models/tiny`);
     for (const [index, native] of (await nativeScores(url, TEXTS)).entries()) {
       const inputs = TEXTS[index] as string;
@@ -28,8 +40,8 @@ describe('clients of text-embeddings-inference', () => {
     await assert.rejects(flat.textClassification({ inputs: 'hello there' }), /malformed response/);
   });
 
-  it('huggingface_hub reads every class', { skip: MISSING_PYTHON }, async (t) => {
-    const { url } = await startService(t);
+  it('huggingface_hub reads every class', { skip: MISSING_PYTHON }, async () => {
+    const { url } = shared();
     const native = await nativeScores(url, TEXTS);
     const best = native[0]?.label;
     assert.deepEqual(await runPythonClient('hugging_face.py', url, TEXTS), {
@@ -40,8 +52,8 @@ describe('clients of text-embeddings-inference', () => {
     });
   });
 
-  it('Discourse posts to the address itself, with its key twice', async (t) => {
-    const { url } = await startService(t);
+  it('Discourse posts to the address itself, with its key twice', async () => {
+    const { url } = shared();
     const [native] = await nativeScores(url, [TEXTS[1] as string]);
     const answer = await fetch(url, {
       method: 'POST',
@@ -60,9 +72,10 @@ describe('clients of text-embeddings-inference', () => {
     assert.deepEqual(classes, native?.probabilities);
   });
 
-  it('a batch is answered in order, with the headers about its cost, and logged like any request', async (t) => {
-    const { url, requests } = await startService(t);
+  it('a batch is answered in order, with the headers about its cost, and logged like any request', async () => {
+    const { url, requests } = shared();
     const native = await nativeScores(url, TEXTS);
+    const before = await counted(url);
     const answer = await fetch(`${url}/predict`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
@@ -82,13 +95,9 @@ describe('clients of text-embeddings-inference', () => {
     for (const name of ['x-compute-time', 'x-total-time', 'x-tokenization-time', 'x-queue-time', 'x-inference-time']) {
       assert.match(String(answer.headers.get(name)), /^\d+$/, name);
     }
-    const { model, texts } = await waitFor(() => requests().find(({ route }) => route === '/predict'));
-    assert.deepEqual([model, texts], ['tiny', TEXTS.length]);
-    const metrics = await (await fetch(`${url}/metrics`)).text();
-    const counted = [...metrics.matchAll(/^dslora_predictions_total\{.*\} (\d+)$/gm)].map(([, count]) => Number(count));
-    assert.equal(
-      counted.reduce((sum, count) => sum + count, 0),
-      TEXTS.length * 2,
-    );
+    const own = answer.headers.get('x-request-id');
+    const { route, model, texts } = await waitFor(() => requests().find(({ requestId }) => requestId === own));
+    assert.deepEqual([route, model, texts], ['/predict', 'tiny', TEXTS.length]);
+    assert.equal(await counted(url), before + TEXTS.length);
   });
 });

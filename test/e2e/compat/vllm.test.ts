@@ -3,7 +3,8 @@ import { describe, it } from 'node:test';
 
 import OpenAI from 'openai';
 
-import { startService, waitFor } from '../service.ts';
+import { waitFor } from '../service.ts';
+import { sharedService } from '../shared-service.ts';
 import { nativeScores, TEXTS } from './native.ts';
 
 interface Answer {
@@ -16,8 +17,10 @@ interface Answer {
 }
 
 describe('vLLM', () => {
-  it('answers `input` on /classify in its documented shape', async (t) => {
-    const { url, classify, requests } = await startService(t);
+  const shared = sharedService();
+
+  it('answers `input` on /classify in its documented shape', async () => {
+    const { url, classify, requests } = shared();
     const native = await nativeScores(url, TEXTS);
     const answer = await classify({ model: 'tiny', input: TEXTS, user: 'someone', truncate_prompt_tokens: -1 });
     assert.equal(answer.status, 200);
@@ -34,12 +37,13 @@ describe('vLLM', () => {
     );
     const tokens = native.reduce((sum, scores) => sum + scores.tokens, 0);
     assert.deepEqual([usage.prompt_tokens, usage.total_tokens, usage.completion_tokens], [tokens, tokens, 0]);
-    const [, line] = await waitFor(() => (requests().length === 2 ? requests() : undefined));
-    assert.deepEqual([line?.route, line?.model, line?.texts], ['/classify', 'tiny', TEXTS.length]);
+    const requestId = answer.headers.get('x-request-id');
+    const line = await waitFor(() => requests().find((one) => one.requestId === requestId));
+    assert.deepEqual([line.route, line.model, line.texts], ['/classify', 'tiny', TEXTS.length]);
   });
 
-  it('lists models so that a client finds the name to send', async (t) => {
-    const { url, classify } = await startService(t);
+  it('lists models so that a client finds the name to send', async () => {
+    const { url, classify } = shared();
     const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'any' });
     const [model] = (await client.models.list()).data;
     assert.equal(model?.object, 'model');
