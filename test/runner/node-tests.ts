@@ -13,6 +13,10 @@ interface Failure {
   readonly details: { readonly error: Error & { readonly failureType?: string } };
 }
 
+/** Milliseconds after which a run names this many of its slowest files. */
+const LONG_MS = 30_000;
+const SHOWN = 5;
+
 /**
  * @param folder relative to the repository's root
  * @param timeoutMs after which a file of tests has failed
@@ -21,6 +25,8 @@ export async function runNodeTests(folder: string, timeoutMs: number): Promise<O
   const files = globSync(join(ROOT, folder, '**/*.test.ts')).sort();
   if (files.length === 0) return check(false, `${folder} holds no tests`);
 
+  const begun = performance.now();
+  const durations = new Map<string, number>();
   const failures: string[] = [];
   const skips: string[] = [];
   let passed = 0;
@@ -38,13 +44,20 @@ export async function runNodeTests(folder: string, timeoutMs: number): Promise<O
     if (nesting > 0) console.log(`  ${message}`);
   });
   events.on('test:summary', (summary) => {
-    if (summary.file !== undefined) return;
+    if (summary.file !== undefined) return void durations.set(relative(ROOT, summary.file), summary.duration_ms);
     const { tests, skipped, todo } = summary.counts;
     passed = summary.counts.passed;
     failed = tests - passed - skipped - todo;
   });
   for await (const _event of events);
+  if (performance.now() - begun > LONG_MS) console.log(slowest(durations));
   return { passed, failed, skips, report: failures.join('\n\n') };
+}
+
+/** Where to look when the tests take too long. */
+function slowest(durations: ReadonlyMap<string, number>): string {
+  const first = [...durations].sort(([, one], [, other]) => other - one).slice(0, SHOWN);
+  return `  slowest files: ${first.map(([file, ms]) => `${file} ${(ms / 1000).toFixed(0)} s`).join(', ')}`;
 }
 
 function describe({ name, file, line, details }: Failure): string {
