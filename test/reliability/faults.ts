@@ -41,12 +41,17 @@ interface Outcome {
   readonly after: string;
 }
 
+const NOT_PLAYED = { fault: '', requests: 0, answered: '', lost: 0, wrong: 0, slowestMs: 0 };
+
 const outcomes: Outcome[] = [];
 for (const [name, scenario] of Object.entries(SCENARIOS)) {
   if (options.only !== undefined && !options.only.includes(name)) continue;
   const cleanups: (() => unknown)[] = [];
   try {
     outcomes.push(await play(name, scenario, { after: (cleanup) => void cleanups.push(cleanup as () => unknown) }));
+  } catch (error) {
+    // What the others found counts all the same.
+    outcomes.push({ ...NOT_PLAYED, scenario: name, after: `broken off: ${(error as Error).message}` });
   } finally {
     for (const cleanup of cleanups.reverse()) await cleanup();
   }

@@ -26,26 +26,38 @@ function strike(role: string, signal: NodeJS.Signals, pauseMs: number) {
   };
 }
 
+/** Of a process that may be gone. */
+function goOn(pid: number): void {
+  try {
+    process.kill(pid, 'SIGCONT');
+  } catch {
+    // It is.
+  }
+}
+
 export const INSIDE: Readonly<Record<string, Scenario>> = {
   'inference processes killed': { run: strike('inference', 'SIGKILL', 1_500), expect: [200, 503] },
   'abort in native code': { run: strike('inference', 'SIGABRT', 1_500), expect: [200, 503] },
   'tokenizer killed': { run: strike('tokenizer', 'SIGKILL', 1_500), expect: [200, 503] },
 
   'workers that hang': {
-    env: () => ({ WORKER_TIMEOUT_MS: '1000' }),
+    // One may be stopped while it loads.
+    env: () => ({ WORKER_TIMEOUT_MS: '1000', LOAD_TIMEOUT_MS: '10000' }),
     expect: [200, 503],
-    async run({ children, seconds }) {
+    async run({ children, seconds, context }) {
       const end = performance.now() + seconds * 1000;
-      let stopped = 0;
+      const stopped: number[] = [];
+      // One that is stopped does not see that its parent has gone, and would stay for ever.
+      context.after(() => stopped.forEach(goOn));
       while (performance.now() < end) {
         const child = random(children('inference'));
         if (child !== undefined) {
           process.kill(child.pid, 'SIGSTOP');
-          stopped++;
+          stopped.push(child.pid);
         }
         await delay(2_000);
       }
-      return `${stopped} inference processes stopped for good; the watchdog has to find them`;
+      return `${stopped.length} inference processes stopped for good; the watchdog has to find them`;
     },
   },
 
@@ -183,7 +195,8 @@ export const INSIDE: Readonly<Record<string, Scenario>> = {
       while (performance.now() < end) {
         jumps++;
         setClock(jumps % 2 === 0 ? '-3600' : '+86400');
-        await delay(500);
+        // Node keeps the date of its answers for up to a second.
+        await delay(1_100);
         const told = new Date((await fetch(`${service.url}/health/live`)).headers.get('date') ?? '').getTime();
         if (Math.abs(told - Date.now()) < 1_800_000) throw new Error("the service's clock did not jump");
       }
@@ -234,7 +247,9 @@ const CLOCK = join(tmpdir(), `clock-${process.pid}`);
 const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1';
 
 function setClock(offset: string): void {
-  writeFileSync(CLOCK, offset);
+  const whole = `${CLOCK}.new`;
+  writeFileSync(whole, offset);
+  renameSync(whole, CLOCK);
 }
 
 /** The wall clock comes from a file (Debian's faketime); the monotonic clock stays what it is. */
