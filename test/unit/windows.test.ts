@@ -57,4 +57,12 @@ describe('cutWindows', () => {
       ),
     );
   });
+
+  // A graph has no answer for padding alone. What has no id is refused before it is cut (tokenizer-role.ts).
+  test('no window is empty, with special tokens or without', () => {
+    for (const special of [[], [101]])
+      for (let n = 1; n <= 40; n++)
+        for (const window of cutWindows(ids(n), { ...shape, prefixIds: special, suffixIds: special }))
+          assert.ok(window.length > 0);
+  });
 });

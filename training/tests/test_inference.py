@@ -12,7 +12,7 @@ from dslora.bases import load_tokenizer, resolve_base
 from dslora.classifier import Classifier, ClassifierSpec, build_classifier
 from dslora.encoding import TextEncoder, text_encoder, window_starts
 from dslora.errors import DsLoraError
-from dslora.inference import predict, softmax
+from dslora.inference import predict, predict_windows, softmax
 from dslora.methods import GatedSettings
 from dslora.normalization import NormalizationError
 from tiny_models import randomize
@@ -60,6 +60,21 @@ def test_texts_that_cannot_be_classified(model: tuple[Classifier, TextEncoder], 
     with pytest.raises(NormalizationError) as caught:
         model[1].ids(text)
     assert caught.value.code == code
+
+
+def test_padding_alone_is_refused(model: tuple[Classifier, TextEncoder]) -> None:
+    classifier, encoder = model
+    with pytest.raises(DsLoraError, match=r"window \d of 2 has no token\. Expected at least one"):
+        predict_windows(classifier, encoder, [[5, 6], []])
+    with pytest.raises(DsLoraError, match="there is no window"):
+        encoder.pad([])
+    ids = torch.full((3, 4), 5)
+    mask = torch.ones_like(ids)
+    mask[2] = 0
+    with pytest.raises(ValueError, match="row 2 of 3 is nothing but padding"):
+        classifier(ids, mask)
+    mask[2, 3] = 1
+    assert torch.isfinite(classifier(ids, mask)[0]).all()
 
 
 def test_a_window_without_room_is_refused(tmp_path: Path) -> None:

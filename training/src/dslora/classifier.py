@@ -115,7 +115,12 @@ class Classifier(nn.Module):
         Returns:
             logits ``[batch, labels]`` and gates ``[batch, modules]`` in the order of :meth:`gate_columns`,
             both float32. A method without gates has ``[batch, 0]``.
+
+        Raises:
+            ValueError: A row is nothing but padding, while not training: there is no answer for it.
         """
+        if not self.training and not torch.compiler.is_exporting() and attention_mask.device.type != "meta":
+            _check_rows(attention_mask)
         with capture_gates() as captured:
             hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if self.spec.pooling == "mean":
@@ -213,6 +218,16 @@ class Classifier(nn.Module):
         classifier = cls(encoder, spec)
         classifier.head.load_state_dict(load_file(folder / _HEAD_FILE))
         return classifier.eval()
+
+
+def _check_rows(attention_mask: Tensor) -> None:
+    real = attention_mask.bool().any(dim=1)
+    if not bool(real.all()):
+        row = int((~real).nonzero()[0])
+        raise ValueError(
+            f"attention_mask: row {row} of {len(real)} is nothing but padding, so there is no text to classify. "
+            "Expected at least one real token in each row; leave the row out."
+        )
 
 
 def last_token(hidden: Tensor, attention_mask: Tensor) -> Tensor:

@@ -70,7 +70,15 @@ class TextEncoder:
         return [[*self.prefix_ids, *ids[s : s + self.capacity], *self.suffix_ids] for s in starts]
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
-        """Pads rows on the right to the longest: (input_ids, attention_mask)."""
+        """Pads rows on the right to the longest: (input_ids, attention_mask).
+
+        Raises:
+            DsLoraError: There is no row, or one without any id: a model has no answer for padding alone.
+        """
+        empty = [number for number, row in enumerate(rows) if not row]
+        if empty or not rows:
+            which = f"window {empty[0]} of {len(rows)} has no token" if empty else "there is no window"
+            raise DsLoraError(f"Nothing to classify: {which}. Expected at least one token in each; leave it out.")
         longest = max(len(row) for row in rows)
         ids = [[*row, *[self.pad_id] * (longest - len(row))] for row in rows]
         mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
