@@ -1,5 +1,7 @@
 """From a trained run to a bundle: gathers what the exporter states about the model."""
 
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from dslora.export import (
     attributes_for,
     write_bundle,
 )
+from dslora.export.comparison import Compared, compare
 from dslora.export.parity import LEAST_TEXTS
 from dslora.run import Run
 from dslora.run_record import is_own_data
@@ -41,6 +44,7 @@ def publish(
     license: str,
     splits: tuple[str, ...] = ("development", "test"),
     layout: str = AUTO,
+    provider: str = "cpu",
     replace: bool = False,
 ) -> BundleReport:
     """Writes the bundle of a run, with figures of PyTorch and of each graph on the given splits.
@@ -51,10 +55,11 @@ def publish(
         bundle: Folder to write.
         name: Model name.
         version: Model version.
-        precisions: ``fp32``, ``int8`` or both.
+        precisions: Names in ``PRECISIONS``.
         languages: Of the training data.
         license: SPDX id of adapter and head.
         layout: Of the graphs, or ``auto``: the fastest on this machine.
+        provider: That graphs made for it are checked on: ``cpu`` or ``cuda``.
         splits: To state figures of; one that the data set lacks is left out.
         replace: Whether a bundle that is there may be replaced.
 
@@ -62,17 +67,10 @@ def publish(
         DsLoraError: A graph is outside its tolerance, the target exists, or the data are others.
     """
     spec = run.classifier.spec
-    if not is_own_data(run, dataset):
-        raise other_data(run, dataset)
     unknown = [split for split in splits if split not in SPLITS]
     if unknown:
         raise DsLoraError(f"There is no split {unknown[0]!r}. Expected some of: {', '.join(SPLITS)}.")
-    calibration = load_calibration(run, dataset)
-
-    def labelled(split: str) -> LabelledTexts:
-        rows = split_for(run, dataset, split)
-        return LabelledTexts(dataset.name, split, rows.texts, rows.labels.tolist())
-
+    labelled, calibration = _labelled(run, dataset), load_calibration(run, dataset)
     development = labelled("development")
     details = BundleDetails(
         name=name,
@@ -113,10 +111,46 @@ def publish(
         [labelled(split) for split in splits if split in dataset.splits],
         precisions=precisions,
         layout=layout,
+        provider=provider,
         calibration_texts=labelled("train").texts[:_CALIBRATION_TEXTS],
         replace=replace,
         say=lambda message: print(f"{bundle.name}: {message}", flush=True),
     )
+
+
+def compare_precisions(run: Run, dataset: Dataset, *, layout: str = AUTO) -> list[Compared]:
+    """Every precision of a run's graph against PyTorch, on the texts that an export compares.
+
+    Args:
+        run: A finished run.
+        dataset: The data that it was trained on.
+        layout: As for an export.
+
+    Raises:
+        DsLoraError: The data are others, or a graph does not load.
+    """
+    labelled = _labelled(run, dataset)
+    return compare(
+        run.classifier,
+        load_calibration(run, dataset).temperature,
+        run.encoder,
+        _parity_texts(labelled("development"), labelled("train")),
+        labelled("train").texts[:_CALIBRATION_TEXTS],
+        layout=layout,
+        say=lambda message: print(message, file=sys.stderr, flush=True),
+    )
+
+
+def _labelled(run: Run, dataset: Dataset) -> Callable[[str], LabelledTexts]:
+    """Splits of the run's own data by name."""
+    if not is_own_data(run, dataset):
+        raise other_data(run, dataset)
+
+    def labelled(split: str) -> LabelledTexts:
+        rows = split_for(run, dataset, split)
+        return LabelledTexts(dataset.name, split, rows.texts, rows.labels.tolist())
+
+    return labelled
 
 
 def _parity_texts(development: LabelledTexts, train: LabelledTexts) -> LabelledTexts:

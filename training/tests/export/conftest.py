@@ -191,8 +191,10 @@ def given(build: Build, tokenizer: Any, encoder: TextEncoder, texts: LabelledTex
     # Both labels about equally often, whatever the random head prefers.
     classifier.head.bias[1] -= float(np.median(logits[:, 1] - logits[:, 0]))
     predictions = predict(classifier, encoder, texts.texts)
-    # What the model says is taken for the truth: its figures are then nowhere near chance.
-    labels = predictions.logits.argmax(axis=1)
+    # What the model says is taken for the truth, so that its figures are nowhere near chance; but not where it hardly
+    # decides, so that a label which a coarser graph decides the other way is no loss.
+    decided = np.abs(predictions.logits[:, 1] - predictions.logits[:, 0]) > 0.1
+    labels = np.where(decided, predictions.logits.argmax(axis=1), predictions.logits.argmin(axis=1))
     texts = replace(texts, labels=labels.tolist())
     spec = classifier.spec
     details = BundleDetails(

@@ -2,6 +2,7 @@ import errno
 import hashlib
 import json
 import math
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,12 +15,12 @@ import pytest
 
 from dslora.errors import DsLoraError
 from dslora.evaluation import Threshold
-from dslora.export import LAYOUTS, LabelledTexts, bundle, layouts, prune, write_bundle
+from dslora.export import LAYOUTS, LabelledTexts, bundle, layouts, prove, prune, write_bundle
 from dslora.export.bundle import BundleReport
 from dslora.export.fused import FusionError
 from dslora.export.graph import build_graph
 from dslora.export.manifest import validate_manifest
-from dslora.export.precisions import Variant
+from dslora.export.precisions import INT8_KINDS, Variant
 from dslora.export.session import GraphSession
 
 from .conftest import Given
@@ -86,7 +87,7 @@ def test_the_manifest_fits_its_schema_and_its_model(
     written: BundleReport, manifest: dict[str, Any], given: Given
 ) -> None:
     validate_manifest(manifest)
-    # int8 first: a service takes the first graph that its provider runs, and only fp32 runs on CUDA.
+    # int8 first: a service takes the first graph that its provider runs.
     assert [graph["precision"] for graph in manifest["graphs"]] == ["int8", "fp32"]
     assert all(graph["batchInvariant"] for graph in manifest["graphs"])
     assert all(graph["parity"]["texts"] == 240 for graph in manifest["graphs"])
@@ -124,7 +125,7 @@ def test_the_manifest_fits_its_schema_and_its_model(
         assert (precision, "macroF1") in measured
         assert (precision, "f1:OFF") in measured
     figures = {e["precision"]: e["value"] for e in manifest["evaluation"] if e["metric"] == "macroF1"}
-    assert figures["pytorch-fp32"] == figures["fp32"] == 1.0
+    assert figures["pytorch-fp32"] == figures["fp32"] > 0.7
 
 
 def test_golden_vectors_hold_for_every_graph(written: BundleReport, manifest: dict[str, Any], given: Given) -> None:
@@ -190,7 +191,7 @@ def test_the_fastest_layout_is_written_with_its_figures(given: Given, tmp_path: 
     assert all(set(each["milliseconds"]) == {"1x32", "8x64"} for each in timed.values())
     assert graph["layout"] in timed
     assert graph["nodes"] == report.nodes["int8"] < 300
-    assert graph["scales"] in ("fixed", "fixed-but-wide", "row")
+    assert graph["scales"] in INT8_KINDS
     assert graph["batchInvariant"]
 
 
@@ -213,7 +214,7 @@ def test_a_graph_that_the_runtime_cannot_load_is_not_written(
 ) -> None:
     model = graph.clone()
     next(iter(model.graph)).op_type = "NoSuchOperator"
-    monkeypatch.setattr(bundle, "variants", lambda *args: iter([Variant(model, None)]))
+    monkeypatch.setattr(prove, "variants", lambda *args: iter([Variant(model, None)]))
     with pytest.raises(DsLoraError, match=r"cannot load model\.onnx on the CPU"):
         write(given, tmp_path / "made-up", precisions=("fp32",))
     assert list(tmp_path.iterdir()) == []
@@ -238,7 +239,7 @@ def test_a_graph_outside_its_limits_is_not_written(
         weight.const_value = ir.tensor(weight.const_value.numpy() * 1.01, name="head.weight")
         return model
 
-    monkeypatch.setattr(bundle, "variants", lambda *args: iter([Variant(damaged(graph), None)]))
+    monkeypatch.setattr(prove, "variants", lambda *args: iter([Variant(damaged(graph), None)]))
     with pytest.raises(DsLoraError, match="fp32 graph does not agree with PyTorch"):
         write(given, tmp_path / "made-up", precisions=("fp32",))
     assert list(tmp_path.iterdir()) == []
@@ -259,6 +260,17 @@ def test_a_full_disk_leaves_the_old_bundle(given: Given, tmp_path: Path, monkeyp
     assert [path.name for path in target.iterdir()] == ["old"]
 
 
+def test_a_disk_that_fills_while_a_graph_is_written(given: Given, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(DsLoraError, match=r"could not be written: File too large.*free space"):
+            write(given, tmp_path / "made-up", precisions=("fp32",))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_manifest_that_does_not_fit_is_not_written(given: Given, tmp_path: Path) -> None:
     thresholds = {**given.details.thresholds, "balanced": Threshold(1.5, math.nan, 0.5)}
     with pytest.raises(DsLoraError, match="JSON"):
@@ -269,7 +281,7 @@ def test_a_manifest_that_does_not_fit_is_not_written(given: Given, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [{"precisions": ()}, {"precisions": ("int4",)}, {"layout": "fastest"}])
+@pytest.mark.parametrize("options", [{"precisions": ()}, {"precisions": ("int2",)}, {"layout": "fastest"}])
 def test_unknown_options_are_refused(given: Given, tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(DsLoraError, match="Expected one"):
         write(given, tmp_path / "made-up", **options)

@@ -8,11 +8,24 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from dslora.cli import bench, data, evaluate, export, inspect, layouts, pipeline, plan, reproduce, sweep, train
+from dslora.cli import (
+    bench,
+    data,
+    evaluate,
+    export,
+    inspect,
+    layouts,
+    pipeline,
+    plan,
+    precisions,
+    reproduce,
+    sweep,
+    train,
+)
 from dslora.cli.failures import explained
 from dslora.errors import DsLoraError
 
-_COMMANDS = (train, evaluate, export, data, pipeline, reproduce, layouts, inspect, plan, sweep, bench)
+_COMMANDS = (train, evaluate, export, data, pipeline, reproduce, layouts, precisions, inspect, plan, sweep, bench)
 
 
 def _parser() -> argparse.ArgumentParser:

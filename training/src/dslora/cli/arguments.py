@@ -68,9 +68,15 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--graphs",
         nargs="+",
-        choices=("fp32", "int8"),
-        default=["int8"],
-        help="precisions to write (default: int8)",
+        choices=("fp16", "int8", "int4", "fp32"),
+        help="precisions to write: int8 for the CPU, fp16 for CUDA, int4 (weights only) for large decoders, fp32 "
+        "(default: int8, or fp16 with --provider cuda)",
+    )
+    group.add_argument(
+        "--provider",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="cuda: run the graphs made for it there, and refuse one whose nodes fall back to the CPU (default: cpu)",
     )
     group.add_argument(
         "--layout",
@@ -87,6 +93,11 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
         help="splits to state figures of; leave test out until nothing is chosen any more (default: development test)",
     )
     group.add_argument("--replace", action="store_true", help="replace a bundle that is already there")
+
+
+def graphs(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Precisions that ``--graphs`` names, or that suit the provider."""
+    return tuple(arguments.graphs or (("fp16",) if arguments.provider == "cuda" else ("int8",)))
 
 
 def data_settings(arguments: argparse.Namespace, run: "DataSettings | None" = None) -> "DataSettings":

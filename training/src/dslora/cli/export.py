@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from dslora.cli.arguments import add_bundle, add_data, data_settings
+from dslora.cli.arguments import add_bundle, add_data, data_settings, graphs
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -15,9 +15,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from dslora.export.session import check_provider
     from dslora.publish import publish, summary
     from dslora.run import load_run
 
+    check_provider(arguments.provider)
     trained = load_run(arguments.run)
     report = publish(
         trained,
@@ -25,11 +27,12 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.bundle,
         name=arguments.name or arguments.bundle.name,
         version=arguments.model_version,
-        precisions=tuple(arguments.graphs),
+        precisions=graphs(arguments),
         languages=tuple(arguments.languages),
         license=arguments.license,
         splits=tuple(arguments.splits),
         layout=arguments.layout,
+        provider=arguments.provider,
         replace=arguments.replace,
     )
     print(summary(report))

@@ -17,6 +17,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _pipeline(arguments: argparse.Namespace) -> None:
     from dslora.assess import calibrate, evaluate
     from dslora.errors import DsLoraError
+    from dslora.export.session import check_provider
     from dslora.folder import check_target
     from dslora.ngrams import NAME as NGRAMS
     from dslora.run import load_run
@@ -28,6 +29,7 @@ def _pipeline(arguments: argparse.Namespace) -> None:
         )
     # Asked before hours of training, not after.
     check_target(arguments.bundle, replace=arguments.replace)
+    check_provider(arguments.provider)
     train.run(arguments)
     run = load_run(arguments.out)
     dataset = data_settings(arguments).load()

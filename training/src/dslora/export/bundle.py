@@ -1,35 +1,22 @@
 """Writes a bundle: one folder with everything needed to serve one model. Contract: docs/bundle.md."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import onnx_ir as ir
 
 from dslora.classifier import Classifier
 from dslora.encoding import TextEncoder
 from dslora.errors import DsLoraError
 from dslora.evaluation import measure
-from dslora.export.calibrate import activation_bounds
 from dslora.export.card import model_card
 from dslora.export.details import BundleDetails, LabelledTexts
-from dslora.export.fused import FusionError
 from dslora.export.golden import GoldenVectors
 from dslora.export.graph import build_graph
-from dslora.export.layouts import (
-    AUTO,
-    LAYOUTS,
-    REFERENCE,
-    LayoutFigure,
-    arrange,
-    candidates,
-    fastest,
-    table,
-    time_layouts,
-)
+from dslora.export.layouts import AUTO, LAYOUTS, REFERENCE
 from dslora.export.manifest import (
     MANIFEST_FILE,
     MANIFEST_SUM_FILE,
@@ -39,11 +26,11 @@ from dslora.export.manifest import (
     sha256_of,
 )
 from dslora.export.outcome import Scores, WindowedTexts
-from dslora.export.parity import Parity, check_parity, holds, measure_parity, pytorch_scores, reference
-from dslora.export.precisions import PRECISIONS, variants
+from dslora.export.parity import Parity, pytorch_scores, reference
+from dslora.export.precisions import PRECISIONS, PROVIDERS
+from dslora.export.prove import Proved, Prover
 from dslora.export.ranks import Pruned, prune
-from dslora.export.sensitivity import most_sensitive_first
-from dslora.export.session import GraphSession
+from dslora.export.session import check_provider
 from dslora.export.tokenizer import write_tokenizer
 from dslora.files import write_json, write_text
 from dslora.folder import check_target, whole_folder
@@ -51,10 +38,6 @@ from dslora.folder import check_target, whole_folder
 PYTORCH: Final = "pytorch-fp32"
 # Windows a batch while figures are computed; what the answer is does not depend on it.
 _BATCH: Final = 16
-# Windows that the order of products by sensitivity is measured on.
-_SENSITIVITY_WINDOWS: Final = 64
-# protobuf holds at most 2 GiB; weights above this go to a file beside the graph.
-_LARGEST_GRAPH: Final = 1_900_000_000
 
 
 @dataclass(frozen=True)
@@ -94,6 +77,7 @@ def write_bundle(
     calibration_texts: Sequence[str] = (),
     replace: bool = False,
     threads: int = 0,
+    provider: str = "cpu",
     say: Callable[[str], None] = lambda message: None,
 ) -> BundleReport:
     """Exports a classifier, proves the graphs against PyTorch, and writes the bundle whole or not at all.
@@ -107,28 +91,27 @@ def write_bundle(
         parity_texts: At least 200 real, labelled texts, as a rule the development split. Each graph must agree
             with PyTorch on them.
         evaluation: Splits to measure PyTorch and every graph on, for manifest and card.
-        precisions: Names in ``PRECISIONS``: which graphs to write.
+        precisions: Names in ``PRECISIONS``: which graphs to write. Where no int8 graph holds, float32 takes its place,
+            and ``say`` is told.
         layout: Name in ``dslora.export.layouts.LAYOUTS``, or ``auto``: the fastest on this machine. An architecture
             that cannot be fused is exported in the reference layout, and ``say`` is told.
         calibration_texts: Texts of the training split, for the fixed scales of int8. Without any, int8 computes a
             scale for each row.
         replace: Whether an existing bundle may be replaced.
         threads: Of onnxruntime; 0 takes all.
+        provider: That graphs made for it are run and checked on: ``cpu`` or ``cuda``.
         say: Is told what is being done.
 
     Raises:
-        DsLoraError: The target exists, a weight is not finite, a graph is outside its limits, the manifest does
-            not fit its schema, or the disk refuses. Nothing is written then.
+        DsLoraError: The target exists, the provider is not there, a weight is not finite, a graph is outside its
+            limits, the manifest does not fit its schema, or the disk refuses. Nothing is written then.
     """
     check_target(target, replace=replace)
-    _check_options(precisions, layout)
+    _check_options(precisions, layout, provider)
     temperature = details.calibration.temperature
     pruned = prune(classifier)
     say("building the graph")
     graph = build_graph(pruned.classifier, temperature)
-    layouts = candidates(graph, layout)
-    calibration = WindowedTexts.of(encoder, calibration_texts).windows
-    model_type = pruned.classifier.encoder.config.get_text_config().model_type
     say(f"PyTorch's answers for {len(parity_texts.texts)} texts")
     expected = reference(classifier, temperature, encoder, parity_texts.texts, parity_texts.labels, pruned.kept_columns)
 
@@ -138,50 +121,28 @@ def write_bundle(
     golden = GoldenVectors(encoder, score, expected.positive)
     splits = [(each, WindowedTexts.of(encoder, each.texts)) for each in evaluation]
     figures = [f for each, texts in splits for f in _evaluate(PYTORCH, classifier, each, texts, score(texts.windows))]
-
-    def sensitive_first(model: ir.Model) -> list[str]:
-        say("int8: looking for the products that suffer most")
-        return most_sensitive_first(model, encoder, expected.texts.windows[:_SENSITIVITY_WINDOWS], threads)
-
+    prover = Prover(
+        name=details.name,
+        reference=graph,
+        model_type=pruned.classifier.encoder.config.get_text_config().model_type,
+        layout=layout,
+        encoder=encoder,
+        expected=expected,
+        calibration=WindowedTexts.of(encoder, calibration_texts).windows,
+        threads=threads,
+        provider=provider,
+        say=say,
+    )
     with whole_folder(target, replace=replace) as folder:
         entries: list[GraphEntry] = []
-        nodes: dict[str, int] = {}
         tolerance: dict[str, dict[str, float]] = {}
-        for precision in sorted(precisions, key=PRECISIONS.index):
-            say(f"{precision}: graph, comparison with PyTorch")
-            arranged = _arranged(graph, model_type, layouts, layout, precision, say)
-            bounds = (
-                activation_bounds(arranged.model, encoder, calibration, threads)
-                if precision == "int8" and calibration
-                else {}
-            )
-            name = "model.onnx" if len(precisions) == 1 else f"model.{precision}.onnx"
-            for variant in variants(precision, arranged.model, bounds, sensitive_first):
-                data = _save(variant.model, folder, name)
-                session = GraphSession(folder / name, threads)
-                parity = measure_parity(session, encoder, expected)
-                if holds(precision, parity):
-                    break
-                say(f"{precision}, {variant.scales} scales: not close enough to PyTorch")
-            check_parity(details.name, precision, parity)
-            nodes[precision] = len(variant.model.graph)
-            entries.append(
-                GraphEntry(
-                    name,
-                    data,
-                    precision,
-                    arranged.layout,
-                    parity,
-                    nodes[precision],
-                    variant.scales,
-                    variant.kept,
-                    arranged.figures,
-                )
-            )
-            own = Scores(*session.run_in_batches(encoder, golden.windowed.windows, 1))
+        for proved in _graphs(prover, folder, precisions):
+            entries.append(proved.entry)
+            precision, parity = proved.entry.precision, proved.entry.parity
+            own = Scores(*proved.session.run_in_batches(encoder, golden.windowed.windows, 1))
             tolerance[precision] = golden.tolerance(precision, own, (parity.probabilities, parity.gates))
             for each, texts in splits:
-                scores = Scores(*session.run_in_batches(encoder, texts.windows, _BATCH))
+                scores = Scores(*proved.session.run_in_batches(encoder, texts.windows, _BATCH))
                 figures += _evaluate(precision, classifier, each, texts, scores)
         say("writing the bundle")
         write_tokenizer(folder, tokenizer, encoder)
@@ -197,10 +158,11 @@ def write_bundle(
         (folder / MANIFEST_SUM_FILE).write_text(sum_line)
     size = sum(path.stat().st_size for path in target.iterdir())
     parities = {entry.precision: entry.parity for entry in entries}
+    nodes = {entry.precision: entry.nodes for entry in entries}
     return BundleReport(target, size, parities, nodes, tolerance, tuple(figures), pruned)
 
 
-def _check_options(precisions: Sequence[str], layout: str) -> None:
+def _check_options(precisions: Sequence[str], layout: str, provider: str) -> None:
     unknown = [precision for precision in precisions if precision not in PRECISIONS]
     if unknown or not precisions or len(set(precisions)) != len(precisions):
         raise DsLoraError(
@@ -209,45 +171,30 @@ def _check_options(precisions: Sequence[str], layout: str) -> None:
         )
     if layout not in (AUTO, *LAYOUTS):
         raise DsLoraError(f"Graph layout {layout!r} is not known. Expected one of: {', '.join((AUTO, *LAYOUTS))}.")
+    check_provider(provider)
+    if provider != "cpu" and not any(provider in PROVIDERS[precision] for precision in precisions):
+        made = ", ".join(name for name, providers in PROVIDERS.items() if provider in providers)
+        raise DsLoraError(
+            f"No graph of {', '.join(precisions)} is made for {provider}, so nothing could be checked there. "
+            f"Expected one of: {made}."
+        )
 
 
-@dataclass(frozen=True, eq=False)
-class _Arranged:
-    """The float32 graph in the layout that was chosen, and the figures that it was chosen by."""
-
-    layout: str
-    model: ir.Model
-    figures: tuple[LayoutFigure, ...]
-
-
-def _arranged(
-    reference: ir.Model, model_type: str, layouts: Sequence[str], asked: str, precision: str, say: Callable[[str], None]
-) -> _Arranged:
-    made: dict[str, ir.Model] = {}
-    for layout in layouts:
-        try:
-            made[layout] = arrange(reference, model_type, layout, precision)
-        except FusionError as error:
-            say(f"{precision}: layout {layout} is left out. {error}")
-    if asked != AUTO or len(made) == 1:
-        layout = next(iter(made))
-        return _Arranged(layout, made[layout], ())
-    say(f"{precision}: timing {len(made)} layouts")
-    # As the graph will run: integers change what a product costs beside everything else.
-    timed = {name: next(variants(precision, model, {})).model for name, model in made.items()}
-    figures = time_layouts(timed)
-    layout = fastest(figures)
-    say(f"{precision}: processor time on one thread\n{table(figures)}\n{precision}: {layout} is the fastest")
-    return _Arranged(layout, made[layout], tuple(figures))
+def _graphs(prover: Prover, folder: Path, precisions: Sequence[str]) -> Iterator[Proved]:
+    """The graphs that were asked for, in the order of preference; float32 in the place of int8 that does not hold."""
+    wanted = sorted(precisions, key=PRECISIONS.index)
+    for precision in wanted:
+        made = prover.prove(precision, _file(folder, precision, precisions))
+        if made is None:
+            prover.say(f"{precision}: no graph is as close to PyTorch as it must be, so fp32 takes its place")
+            if "fp32" not in wanted:
+                wanted.append("fp32")
+        else:
+            yield made
 
 
-def _save(model: ir.Model, folder: Path, name: str) -> str | None:
-    """Writes a graph. Returns the name of the file with its weights, where they are too large for the graph's."""
-    weights = (value.const_value for value in model.graph.initializers.values())
-    large = sum(weight.nbytes for weight in weights if weight is not None) > _LARGEST_GRAPH
-    data = f"{name}.data" if large else None
-    ir.save(model, folder / name, external_data=data)
-    return data
+def _file(folder: Path, precision: str, precisions: Sequence[str]) -> Path:
+    return folder / ("model.onnx" if len(precisions) == 1 else f"model.{precision}.onnx")
 
 
 def _evaluate(

@@ -14,7 +14,7 @@ _METRICS: Final = {
     "accuracy": "accuracy",
     "aurocOffensive": "AUROC, offensive or not",
 }
-_PRECISIONS: Final = {"pytorch-fp32": "PyTorch, fp32", "fp32": "graph, fp32", "int8": "graph, int8"}
+_PYTORCH: Final = {"pytorch-fp32": "PyTorch, fp32"}
 _USES: Final = {
     "balanced": "both kinds of error weigh the same",
     "high-precision": "few false alarms, much is missed",
@@ -84,7 +84,7 @@ def _figures(m: Manifest) -> str:
         "hold the true figure about 19 times out of 20. Two models whose intervals overlap much are not told apart "
         "by this test.\n\n"
         + _table(
-            ("data", "measure", *(_PRECISIONS.get(each, each) for each in computed)),
+            ("data", "measure", *(_PYTORCH.get(each, f"graph, {each}") for each in computed)),
             [(*row, *(values.get(each, "—") for each in computed)) for row, values in rows.items()],
         )
     )

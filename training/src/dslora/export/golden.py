@@ -12,14 +12,14 @@ from dslora.normalization import NormalizationError, normalize
 
 LEAST_ITEMS: Final = 40
 
-# The tolerance of int8 is this many times the largest difference that was measured: another processor rounds the
-# float32 part differently in the last bit, a few activations then fall on the neighbouring integer, and that moves
-# an answer by as much as quantisation itself did.
-INT8_MARGIN: Final = 2.0
+# The tolerance of what is coarser than float32 is this many times the largest difference that was measured: another
+# processor rounds the float32 part differently in the last bit, a few activations then fall on the neighbouring integer
+# (or float16), and that moves an answer by as much as the coarser numbers did.
+MARGIN: Final = 2.0
 # float32 is held to the contract's figure, which is far above what is measured (about 1e-6).
 FP32_TOLERANCE: Final = 1e-4
 # No model is so well behaved that less would be honest on a processor that was not tried.
-_LEAST_INT8_TOLERANCE: Final = 0.01
+_LEAST_TOLERANCE: Final = 0.01
 # Eight digits keep a float32 in [0, 1] to 1e-8, four orders below any tolerance.
 _DECIMALS: Final = 8
 
@@ -62,7 +62,7 @@ class GoldenVectors:
         """What the service may see for a graph of this precision.
 
         Args:
-            precision: ``fp32`` or ``int8``.
+            precision: Name in ``PRECISIONS``.
             graph: The graph's scores of these windows.
             measured: Largest differences in probabilities and gates on real texts.
 
@@ -77,8 +77,8 @@ class GoldenVectors:
                     f"{own[1]:.3g} in gates, allowed {FP32_TOLERANCE:g}. Nothing was written."
                 )
             return {"probabilities": FP32_TOLERANCE, "gates": FP32_TOLERANCE}
-        found = [max(a, b) * INT8_MARGIN for a, b in zip(own, measured, strict=True)]
-        probabilities, gates = (max(math.ceil(each * 1000) / 1000, _LEAST_INT8_TOLERANCE) for each in found)
+        found = [max(a, b) * MARGIN for a, b in zip(own, measured, strict=True)]
+        probabilities, gates = (max(math.ceil(each * 1000) / 1000, _LEAST_TOLERANCE) for each in found)
         return {"probabilities": probabilities, "gates": gates}
 
     def document(self, tolerance: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The layouts of a graph by name, and which of them is fastest on this machine."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ LAYOUTS: Final[dict[str, str]] = {
     "small-gemm": "fused; A and B beside that product",
     "naive": "fused attention only; every projection and branch by itself, as in the paper",
 }
+# Precisions whose products become integers, which they cannot inside fused attention.
+INTEGERS: Final = frozenset({"int8", "int4"})
 # Rows and tokens of the batches that serving runs most: one text on an idle service, and a full batch of posts.
 SHAPES: Final = ((1, 32), (8, 64))
 _ROUNDS: Final = 5
@@ -42,6 +45,11 @@ class LayoutFigure:
     nodes: int
     milliseconds: Mapping[str, float]
 
+    @property
+    def product(self) -> float:
+        """Of its times: by it each shape counts alike, whatever it takes."""
+        return math.prod(self.milliseconds.values())
+
 
 def arrange(reference: ir.Model, model_type: str, layout: str, precision: str) -> ir.Model:
     """The float32 graph in a layout, ready to become the given precision.
@@ -50,14 +58,14 @@ def arrange(reference: ir.Model, model_type: str, layout: str, precision: str) -
         reference: As :func:`dslora.export.graph.build_graph` makes it; stays as it is.
         model_type: Of the base model, as transformers names it.
         layout: Name in ``LAYOUTS``.
-        precision: Name in ``PRECISIONS``. Products that become integers cannot be inside attention.
+        precision: Name in ``PRECISIONS``.
 
     Raises:
         DsLoraError: The layout is not known, or nothing can be fused in this graph.
     """
     if layout == REFERENCE:
         return reference
-    return fuse(reference, model_type, layout, "outside" if precision == "int8" else "inside")
+    return fuse(reference, model_type, layout, "outside" if precision in INTEGERS else "inside")
 
 
 def candidates(reference: ir.Model, layout: str) -> list[str]:
@@ -109,22 +117,15 @@ def time_layouts(models: Mapping[str, ir.Model], shapes: Sequence[tuple[int, int
 
 
 def fastest(figures: Sequence[LayoutFigure]) -> str:
-    """The layout with the least product of its times: each shape counts alike, whatever it takes."""
-
-    def product(figure: LayoutFigure) -> float:
-        total = 1.0
-        for milliseconds in figure.milliseconds.values():
-            total *= milliseconds
-        return total
-
-    return min(figures, key=product).layout
+    """The layout with the least product of its times."""
+    return min(figures, key=lambda figure: figure.product).layout
 
 
 def table(figures: Sequence[LayoutFigure]) -> str:
     """Figures as lines of text."""
     shapes = list(figures[0].milliseconds) if figures else []
-    lines = [f"{'layout':<12}{'nodes':>7}" + "".join(f"{shape + ' ms':>12}" for shape in shapes)]
+    lines = [f"{'layout':<16}{'nodes':>7}" + "".join(f"{shape + ' ms':>12}" for shape in shapes)]
     for figure in figures:
         times = "".join(f"{figure.milliseconds[shape]:>12.2f}" for shape in shapes)
-        lines.append(f"{figure.layout:<12}{figure.nodes:>7}{times}")
+        lines.append(f"{figure.layout:<16}{figure.nodes:>7}{times}")
     return "\n".join(lines)

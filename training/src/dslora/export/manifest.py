@@ -19,6 +19,7 @@ from dslora.errors import DsLoraError
 from dslora.export.details import BundleDetails
 from dslora.export.layouts import LayoutFigure
 from dslora.export.parity import LIMITS, Parity
+from dslora.export.precisions import PROVIDERS
 from dslora.export.ranks import Pruned
 from dslora.four_bit import element_count
 from dslora.methods import GatedSettings, LowRankSettings, ZeroShotSettings, find_method
@@ -29,8 +30,6 @@ SCHEMA_VERSION: Final = 1
 MANIFEST_FILE: Final = "manifest.json"
 # What `sha256sum manifest.json` prints; the manifest has the checksum of every other file.
 MANIFEST_SUM_FILE: Final = "manifest.sha256"
-# Which providers run a graph of each precision. int8 products are onnxruntime's CPU kernels.
-PROVIDERS: Final[dict[str, tuple[str, ...]]] = {"int8": ("cpu",), "fp32": ("cpu", "cuda")}
 
 _SCHEMA_FILE: Final = "manifest.schema.json"
 
@@ -42,11 +41,11 @@ class GraphEntry:
     Attributes:
         file: Its name in the folder.
         data: Name of its external data, if any.
-        precision: ``fp32`` or ``int8``.
+        precision: Name in ``PRECISIONS``.
         layout: Name in ``dslora.export.layouts.LAYOUTS``.
         parity: Against PyTorch.
         nodes: How many the graph has.
-        scales: How activations become integers; None for float32.
+        scales: How activations or weights become integers; None where they do not.
         kept: Names of weights that stay float32 in an int8 graph.
         timed: Figures that the layout was chosen by; empty where it was named.
     """

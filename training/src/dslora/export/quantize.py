@@ -80,6 +80,11 @@ def quantize(model: ir.Model, bounds: Mapping[str, Floats] | None = None, keep: 
     return model
 
 
+def quantize_tables(graph: ir.Graph) -> None:
+    """Embeddings to int8, and means over tokens that padding does not change; products stay as they are."""
+    _Quantizer(graph, {}, ()).tables()
+
+
 def quantizable(graph: ir.Graph) -> dict[ir.Value, list[ir.Node]]:
     """Products with a large constant matrix, by the value they read, in the order of the graph."""
     found: dict[ir.Value, list[ir.Node]] = {}
@@ -131,6 +136,9 @@ class _Quantizer:
                 self._scale_rows(x, products)
             else:
                 self._scale_fixed(x, products, bound)
+        self.tables()
+
+    def tables(self) -> None:
         for node in list(self.graph):
             if node.op_type == "Gather" and self._is_embedding(node):
                 self._quantize_embedding(node)
