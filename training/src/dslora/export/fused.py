@@ -18,7 +18,9 @@ import onnx_ir as ir
 
 from dslora.errors import DsLoraError
 from dslora.export.adapters import ADAPTER_LAYOUTS, Layer, Packed, plain
+from dslora.export.biased_attention import BiasedHeads, biased_heads
 from dslora.export.projections import Projection, groups_of_projections
+from dslora.export.rotary_attention import ROTARY_ENCODERS, fuse_rotary_attention
 from dslora.export.surgery import (
     CONTRIB,
     Builder,
@@ -33,7 +35,7 @@ from dslora.export.surgery import (
 
 # Families, by transformers' model_type, in which a token attends to every real token of its text and nothing else.
 # The graph does not say so in a form that can be recognised; the comparison with PyTorch proves it.
-KEY_PADDING: Final = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"})
+KEY_PADDING: Final = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet"})
 
 
 class FusionError(DsLoraError):
@@ -71,6 +73,8 @@ def fuse(reference: ir.Model, model_type: str, adapter_layout: str, attention: A
     mask = _mask(graph) if model_type in KEY_PADDING else None
     for group in groups:
         _fuse_group(graph, group, ADAPTER_LAYOUTS[adapter_layout], mask, attention, gates)
+    if model_type in ROTARY_ENCODERS:
+        fuse_rotary_attention(graph)
     _report_gates(graph, gates)
     _fold_token_types(graph)
     keep_norms_apart(graph)
@@ -112,10 +116,10 @@ def _fuse_group(
     attention: Attention,
     gates: dict[ir.Value, tuple[ir.Value, int]],
 ) -> None:
-    heads = _heads(group) if mask is not None else None
+    heads = (_heads(group) or biased_heads(group)) if mask is not None else None
     branches = any(each.branch for each in group)
     if branches and layout is None:
-        if heads is not None and mask is not None:
+        if heads is not None:
             build = Builder(f"{heads.node.name}.fused")
             heads.replace(
                 graph, build, _multi_head(build, heads, [each.out for each in heads.order(group)], None, mask)
@@ -126,7 +130,7 @@ def _fuse_group(
     layer = Layer(graph, group, build, gates)
     packed = plain(layer) if layout is None or not branches else layout(layer)
     bias = _packed_bias(layer)
-    if heads is None or mask is None:
+    if heads is None:
         value = packed.computed(build)
         if bias is not None:
             value = build("Add", value, bias)
@@ -144,6 +148,7 @@ def _fuse_group(
             product.weight,
             bias,
             mask,
+            *(() if heads.bias is None else (None, heads.bias)),
             domain=CONTRIB,
             num_heads=heads.count,
             scale=heads.scale,
@@ -176,9 +181,14 @@ def _parts(layer: Layer, packed: Packed) -> tuple[ir.Value, ...]:
 
 
 def _multi_head(
-    build: Builder, heads: "_Heads", parts: Sequence[ir.Value], bias: ir.Value | None, mask: ir.Value
+    build: Builder,
+    heads: "_Heads | BiasedHeads",
+    parts: Sequence[ir.Value],
+    bias: ir.Value | None,
+    mask: ir.Value | None,
 ) -> ir.Value:
-    return build("MultiHeadAttention", *parts, bias, mask, domain=CONTRIB, num_heads=heads.count, scale=heads.scale)
+    inputs = (*parts, bias, mask, *(() if heads.bias is None else (heads.bias,)))
+    return build("MultiHeadAttention", *inputs, domain=CONTRIB, num_heads=heads.count, scale=heads.scale)
 
 
 def _packed_bias(layer: Layer) -> ir.Value | None:
@@ -220,7 +230,10 @@ class _Heads:
         node: The operator.
         count: How many heads.
         scale: Of the products.
+        bias: What is added to the scores beside the mask: nothing.
     """
+
+    bias = None
 
     def __init__(self, node: ir.Node, outs: list[ir.Value], result: ir.Node, count: int, scale: float) -> None:
         self.node, self._outs, self._result, self.count, self.scale = node, outs, result, count, scale
