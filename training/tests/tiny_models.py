@@ -6,8 +6,14 @@ import torch
 from transformers import (
     BertConfig,
     BertModel,
+    CamembertConfig,
+    CamembertModel,
+    DebertaV2Config,
+    DebertaV2Model,
     DistilBertConfig,
     DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
     Gemma2Config,
     Gemma2Model,
     Gemma3TextConfig,
@@ -18,6 +24,8 @@ from transformers import (
     LlamaModel,
     MistralConfig,
     MistralModel,
+    ModernBertConfig,
+    ModernBertModel,
     MPNetConfig,
     MPNetModel,
     Qwen2Config,
@@ -57,15 +65,26 @@ DECODERS: dict[str, Any] = {
     "llama": lambda: LlamaModel(LlamaConfig(**DECODER)),
     "mistral": lambda: MistralModel(MistralConfig(**DECODER)),
     "qwen2": lambda: Qwen2Model(Qwen2Config(**DECODER)),
-    "gemma2": lambda: Gemma2Model(Gemma2Config(**DECODER, head_dim=4, sliding_window=16)),
+    "gemma2": lambda: Gemma2Model(Gemma2Config(**DECODER, head_dim=8, sliding_window=16)),
 }
 # Families that only their graphs are tested with: the tuner sees nothing new in them.
-MORE: dict[str, Any] = {
+MORE_ENCODERS: dict[str, Any] = {
     "xlm-roberta": lambda: XLMRobertaModel(XLMRobertaConfig(**_ENCODER), add_pooling_layer=False),
     "distilbert": lambda: DistilBertModel(
         DistilBertConfig(vocab_size=50, dim=16, n_layers=3, n_heads=2, hidden_dim=24, max_position_embeddings=80)
     ),
     "mpnet": lambda: MPNetModel(MPNetConfig(**_ENCODER), add_pooling_layer=False),
+    "camembert": lambda: CamembertModel(CamembertConfig(**_ENCODER), add_pooling_layer=False),
+    "electra": lambda: ElectraModel(ElectraConfig(**_ENCODER, embedding_size=16)),
+    "deberta-v2": lambda: DebertaV2Model(
+        DebertaV2Config(**_ENCODER, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=16)
+    ),
+    # Of four layers, so that there are two with a window of 16 tokens between two that see all.
+    "modernbert": lambda: ModernBertModel(
+        ModernBertConfig(**{**_ENCODER, "num_hidden_layers": 4}, pad_token_id=1, local_attention=16)
+    ),
+}
+MORE_DECODERS: dict[str, Any] = {
     "qwen3": lambda: Qwen3Model(Qwen3Config(**DECODER, head_dim=4)),
     "gemma": lambda: GemmaModel(GemmaConfig(**DECODER, head_dim=4)),
     "gemma3": lambda: Gemma3TextModel(Gemma3TextConfig(**DECODER, head_dim=4, sliding_window=16)),
@@ -75,7 +94,7 @@ MORE: dict[str, Any] = {
 def tiny(family: str, seed: int = 0) -> Any:
     """A random base model of a family, in evaluation mode."""
     torch.manual_seed(seed)
-    return (ENCODERS | DECODERS | MORE)[family]().eval()
+    return (ENCODERS | DECODERS | MORE_ENCODERS | MORE_DECODERS)[family]().eval()
 
 
 def randomize(model: torch.nn.Module, seed: int = 1) -> None:

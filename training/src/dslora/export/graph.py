@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
+from torch.onnx import OnnxExporterError
 
 from dslora.classifier import Classifier
 from dslora.errors import DsLoraError
@@ -45,17 +46,24 @@ def _reference(classifier: Classifier, temperature: float) -> ir.Model:
     attention_mask = torch.ones_like(input_ids)
     attention_mask[1, 4:] = 0
     axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("sequence", min=1)}
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            module,
-            (input_ids, attention_mask),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=INPUTS,
-            output_names=OUTPUTS,
-            dynamic_shapes=dict.fromkeys(INPUTS, axes),
-            verbose=False,
-        )
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                (input_ids, attention_mask),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=INPUTS,
+                output_names=OUTPUTS,
+                dynamic_shapes=dict.fromkeys(INPUTS, axes),
+                verbose=False,
+            )
+    except OnnxExporterError as error:
+        model_type = classifier.encoder.config.get_text_config().model_type
+        raise DsLoraError(
+            f"PyTorch {torch.__version__} cannot trace model type {model_type!r} to a graph, so there is no layout for "
+            "it, not even the reference. Use a base model of another family; docs/bundle.md lists what was tried."
+        ) from error
     assert program is not None  # it is only None where the exporter writes a file itself
     model = program.model
     _name_weights(model)
