@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import onnxruntime
 import pytest
 
 from base_folder import WORDS, make_base
@@ -100,3 +101,36 @@ def test_a_file_or_a_foreign_folder_is_never_overwritten(base: str, tmp_path: Pa
         assert main(["train", *options(base, posts, out, "--overwrite")]) == 1
     assert (foreign / "thesis.txt").read_text() == "mine"
     assert posts.is_file()
+
+
+@pytest.mark.parametrize("command", ["export", "pipeline"])
+def test_a_provider_that_is_not_here_is_refused_before_any_work(
+    base: str,
+    command: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    bundle = ["--bundle", str(tmp_path / "bundle"), "--provider", "cuda"]
+    # There is no such run and no such file: neither was looked for.
+    given = {
+        "export": [str(tmp_path / "run"), *bundle],
+        "pipeline": options(base, tmp_path / "posts.csv", tmp_path / "run", *bundle),
+    }
+    assert main([command, *given[command]]) == 1
+    assert "no CUDA provider" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_precisions_of_a_run_are_compared(base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main(["train", *options(base, write_posts(tmp_path / "posts.csv", 320), run)]) == 0
+    assert main(["evaluate", str(run)]) == 0
+    capsys.readouterr()
+    assert main(["precisions", str(run), "--layout", "small-gemm"]) == 0
+    table = capsys.readouterr().out
+    for kind in ("fp32", "row", "dynamic", "int4", "fp16"):
+        assert f"\n| {kind} | " in table
+    assert "\n200 texts. " in table
+    assert "Shipped for a CPU: " in table
