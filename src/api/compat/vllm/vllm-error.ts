@@ -1,9 +1,8 @@
 /** Errors in the shape of vLLM: {error: {message, type, param, code}}. */
-import { STATUS_CODES } from 'node:http';
-
 import { Type } from 'typebox';
 
 import { PROBLEMS } from '../../problems.ts';
+import { statusPhrase } from '../../status-phrase.ts';
 import { type ErrorShape, messageOf } from '../errors.ts';
 
 /** Where vLLM has a name of its own; other statuses go by their HTTP phrase. */
@@ -18,7 +17,7 @@ export const vllmError: ErrorShape = (problem) => {
   // Whatever is wrong with a body is a bad request there.
   const status = PROBLEMS[code].status === 422 ? 400 : PROBLEMS[code].status;
   const param = details.pointer?.split('/')[1] ?? null;
-  const type = TYPES[status] ?? STATUS_CODES[status];
+  const type = TYPES[status] ?? statusPhrase(status);
   return { status, body: { error: { message: messageOf(problem), type, param, code: status } } };
 };
 
