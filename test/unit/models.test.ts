@@ -18,10 +18,11 @@ function versioned(version: string, name = 'tiny') {
     void Object.assign(manifest, { name, version, createdAt: `${YEARS[version]}-01-01T00:00:00Z` });
 }
 
+/** With one process, which is enough where nothing runs meanwhile. */
 async function started(t: TestContext, options: Partial<EngineOptions> = {}) {
   const models = await modelsFolder(t);
   await copyTiny(models, 'one', versioned('1.0.0'));
-  const watched = await startEngine(t, { modelsDir: models, ...options });
+  const watched = await startEngine(t, { modelsDir: models, workers: 1, ...options });
   return { models, watched, engine: watched.engine };
 }
 
@@ -120,7 +121,7 @@ describe('references', () => {
 
 describe('reload', () => {
   test('a new version is switched to under load, the old one stays, and no request fails', async (t) => {
-    const { models, watched, engine } = await started(t);
+    const { models, watched, engine } = await started(t, { workers: 2 });
     const before = watched.pids('inference');
     const load = traffic(watched);
     await until(() => load.count('1.0.0') > 50, 20_000);
@@ -137,7 +138,7 @@ describe('reload', () => {
   });
 
   test('a folder that is replaced under the same name and version is switched to, and the old content is let go', async (t) => {
-    const { models, watched, engine } = await started(t);
+    const { models, watched, engine } = await started(t, { workers: 2 });
     const first = engine.find('tiny');
     const load = traffic(watched);
     for (const number of [1, 2, 3]) {
@@ -157,7 +158,7 @@ describe('reload', () => {
   });
 
   test('a bad bundle is refused and what its folder served goes on, also in processes that are replaced', async (t) => {
-    const { models, watched, engine } = await started(t);
+    const { models, watched, engine } = await started(t, { workers: 2 });
     const load = traffic(watched);
     const next = await copyTiny(models, '.next', versioned('1.1.0'));
     await writeFile(join(next, 'model.onnx'), 'this is no graph');
@@ -263,7 +264,7 @@ describe('reload', () => {
 
 describe('load and unload', () => {
   test('under load: what is in hand is answered, the processes are new, and it can be loaded again', async (t) => {
-    const { models, watched, engine } = await started(t);
+    const { models, watched, engine } = await started(t, { workers: 2 });
     await copyTiny(models, 'two', versioned('1.1.0'));
     await engine.load('two');
     const load = traffic(watched);
@@ -305,7 +306,7 @@ describe('load and unload', () => {
 
 describe('files that are written over', () => {
   test('are noticed when a process comes back: others go on, then an error, and a reload repairs it', async (t) => {
-    const { models, watched, engine } = await started(t, { workers: 1 });
+    const { models, watched, engine } = await started(t);
     await copyTiny(models, 'two', versioned('1.0.0', 'other'));
     await engine.reload();
     // In place: the same file, so that holding it open does not help.
@@ -322,7 +323,7 @@ describe('files that are written over', () => {
   });
 
   test('by a whole new version: it is switched to all the same, and no request fails', async (t) => {
-    const { models, watched, engine } = await started(t);
+    const { models, watched, engine } = await started(t, { workers: 2 });
     const load = traffic(watched);
     const next = await copyTiny(models, '.next', versioned('1.1.0'));
     await appendFile(join(next, 'README.md'), 'x');
