@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import axe from 'axe-core';
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 
 import { digestOf } from '../../src/api/access/api-key.ts';
 import type { WholeResponse } from '../../src/api/classify-response.ts';
@@ -24,22 +24,33 @@ const RUDE = 'You are stupid, my friend.';
 const MARKUP =
   '<img src=x onerror="document.title=1"><b>stupid</b> \u202e & </textarea><script>document.title=2</script>';
 
+let browser: Browser | undefined;
+before(async () => {
+  if (!skip) browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
+});
+after(() => browser?.close());
+
+/** What a browser knows when it is new, and how it shows pages. */
+function newContext(options: BrowserContextOptions = {}): Promise<BrowserContext> {
+  return (browser ?? assert.fail('no browser')).newContext({ viewport: { width: 1280, height: 900 }, ...options });
+}
+
 describe('the playground', { skip }, () => {
   let service: Service;
-  let browser: Browser;
+  /** For pages that ask for nothing special: it has the page's files after the first one. */
+  let usual: BrowserContext;
   /** What a page must not do; each test ends with a look at it. */
   const offences: string[] = [];
   const shared = sharedService({ MODELS_DIR: MODELS, POLICIES_DIR: POLICIES });
 
   before(async () => {
     service = shared();
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
+    usual = await newContext();
   });
-  after(() => browser?.close());
 
-  async function open(hash = '', options: BrowserContextOptions = {}): Promise<Page> {
+  async function open(hash = '', options?: BrowserContextOptions): Promise<Page> {
     offences.length = 0;
-    const page = await (await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })).newPage();
+    const page = await (options === undefined ? usual : await newContext(options)).newPage();
     page.on('console', (message) => {
       if (message.type() === 'error' || message.type() === 'warning') offences.push(message.text());
     });
@@ -74,7 +85,7 @@ describe('the playground', { skip }, () => {
       '({ scrollWidth: document.documentElement.scrollWidth, clientWidth: document.documentElement.clientWidth })',
     )) as { scrollWidth: number; clientWidth: number };
     assert.ok(scrollWidth <= clientWidth, `${scrollWidth} px wide in ${clientWidth}`);
-    await page.context().close();
+    await page.close();
   }
 
   it('classifies a text: decision, probabilities, words, gates, and the request as code', async () => {
@@ -300,9 +311,7 @@ describe('the playground of a service that needs keys', { skip }, () => {
   it('asks for one, keeps it in this tab, and shows where it stands but not what it is', async (t) => {
     const key = 'dsl_of-the-playground';
     const service = await startService(t, { API_KEYS: `page=classify:${digestOf(key).toString('hex')}` });
-    const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
-    t.after(() => browser.close());
-    const context = await browser.newContext();
+    const context = await newContext();
     const page = await context.newPage();
     await page.goto(service.url);
     await page.getByLabel('This service needs a key').fill('dsl_wrong');
