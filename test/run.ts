@@ -34,6 +34,15 @@ if (options.full) process.env.DSLORA_TEST_FULL = '1';
 // Hundreds of processes of Node are started, and each would compile the same files again.
 process.env.NODE_COMPILE_CACHE ||= join(ROOT, 'node_modules/.cache/node');
 
+/** Building an image waits for disks more than for processors, so others have the second core meanwhile. */
+const LONGEST = [
+  'test/containers/image.test.ts',
+  'test/e2e/bench.test.ts',
+  'test/e2e/train-to-serve.test.ts',
+  'test/e2e/fuzz/openapi.test.ts',
+  'test/e2e/faults.test.ts',
+];
+
 const STEPS: readonly Step[] = [
   { name: 'types', group: 'checks', run: () => checkCommand('tsc', []) },
   { name: 'types of the playground', group: 'checks', run: () => checkCommand('tsc', ['-p', 'src/ui']) },
@@ -64,9 +73,9 @@ const STEPS: readonly Step[] = [
     group: 'checks',
     run: () => checkCommand('node', ['scripts/image/licenses.ts', '--check']),
   },
-  { name: 'tests of the checks', group: 'node', run: () => runNodeTests('test/runner', MINUTE) },
-  { name: 'unit tests', group: 'node', run: () => runNodeTests('test/unit', 3 * MINUTE) },
-  { name: 'API tests', group: 'node', run: () => runNodeTests('test/api', 3 * MINUTE) },
+  { name: 'tests of the checks', group: 'node', run: () => runNodeTests(['test/runner'], MINUTE) },
+  { name: 'unit tests', group: 'node', run: () => runNodeTests(['test/unit'], 3 * MINUTE) },
+  { name: 'API tests', group: 'node', run: () => runNodeTests(['test/api'], 3 * MINUTE) },
   { name: 'Python environment', group: 'python', run: TRAINING.prepare },
   { name: 'Python style', group: 'python', run: () => ruff('check') },
   { name: 'Python format', group: 'python', run: () => ruff('format', '--check') },
@@ -74,11 +83,13 @@ const STEPS: readonly Step[] = [
   { name: 'Python tests', group: 'python', run: () => runPytest(TRAINING.python, []) },
   { name: 'Python clients', group: 'e2e', run: CLIENTS.prepare },
   { name: 'Kubernetes tools', group: 'e2e', run: KUBERNETES.prepare },
-  { name: 'Kubernetes manifests', group: 'e2e', run: () => runNodeTests('test/k8s', 3 * MINUTE) },
   { name: 'Container programs', group: 'e2e', run: CONTAINERS.prepare },
-  { name: 'containers', group: 'e2e', run: () => runNodeTests('test/containers', 10 * MINUTE) },
   ...(options.full ? [{ name: 'Ray', group: 'e2e', run: RAY.prepare } as const] : []),
-  { name: 'end-to-end tests', group: 'e2e', run: () => runNodeTests('test/e2e', 12 * MINUTE) },
+  {
+    name: 'Kubernetes manifests, containers and end-to-end tests',
+    group: 'e2e',
+    run: () => runNodeTests(['test/k8s', 'test/containers', 'test/e2e'], 12 * MINUTE, LONGEST),
+  },
 ];
 
 /** Also looks at the Python of end-to-end tests and examples, which has no configuration of its own. */

@@ -20,7 +20,7 @@ import { classify, memoryOf } from './service-container.ts';
 
 const execute = promisify(execFile);
 const PROJECT = 'dslora-test';
-/** Milliseconds until the first scrape, which is due every 15 s, and the first evaluation of the rules. */
+/** Milliseconds until the first scrape and the first evaluation of the rules; a busy machine is slow. */
 const SCRAPED_WITHIN = 60_000;
 
 interface Rules {
@@ -120,14 +120,15 @@ async function standInForPrometheus(podman: Podman): Promise<void> {
   await podman.run('build', '--quiet', '--isolation', 'chroot', '--pull=never', '--tag', `localhost/${name}`, context);
 }
 
-/** What differs here: the machine's network instead of a bridge, and therefore ports that nobody else uses. */
+/** What differs here: the machine's network instead of a bridge, ports that nobody else uses, and scrapes each second. */
 async function override(folder: string, port: number, prometheusPort: number): Promise<string> {
   const prometheus = await readFile(join(ROOT, 'monitoring/prometheus/prometheus.yml'), 'utf8');
   const configuration = join(folder, 'prometheus.yml');
-  const ports = prometheus
+  const own = prometheus
+    .replaceAll(/(_interval|_timeout): \d+s/g, '$1: 1s')
     .replace('dslora:8080', `dslora:${port}`)
     .replace('localhost:9090', `localhost:${prometheusPort}`);
-  await writeFile(configuration, ports);
+  await writeFile(configuration, own);
   const lines = [
     'services:',
     '  dslora:',

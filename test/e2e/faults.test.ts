@@ -12,6 +12,9 @@ const SCENARIOS = [
   'SIGTERM under load',
 ];
 
+/** How long each fault goes on, in seconds. */
+const SECONDS = process.env.DSLORA_TEST_FULL ? '10' : '2';
+
 test('faults under load lose and mix up no request', async () => {
   const only = SCENARIOS.flatMap((name) => ['--only', name]);
   const args = [
@@ -21,7 +24,7 @@ test('faults under load lose and mix up no request', async () => {
     '--model',
     'olid-minilm',
     '--seconds',
-    '3',
+    SECONDS,
     ...only,
   ];
   const { stdout } = await promisify(execFile)(process.execPath, args);

@@ -18,12 +18,20 @@ const LONG_MS = 30_000;
 const SHOWN = 5;
 
 /**
- * @param folder relative to the repository's root
+ * @param folders relative to the repository's root
  * @param timeoutMs after which a file of tests has failed
+ * @param first names of files that begin before the others, so that none of them runs on alone at the end
  */
-export async function runNodeTests(folder: string, timeoutMs: number): Promise<Outcome> {
-  const files = globSync(join(ROOT, folder, '**/*.test.ts')).sort();
-  if (files.length === 0) return check(false, `${folder} holds no tests`);
+export async function runNodeTests(
+  folders: readonly string[],
+  timeoutMs: number,
+  first: readonly string[] = [],
+): Promise<Outcome> {
+  const all = folders.map((folder) => globSync(join(ROOT, folder, '**/*.test.ts')).sort());
+  const empty = folders.filter((_, i) => all[i]?.length === 0);
+  if (empty.length > 0) return check(false, `${empty.join(', ')} holds no tests`);
+  const early = first.map((name) => join(ROOT, name));
+  const files = [...early, ...all.flat().filter((file) => !early.includes(file))];
 
   const begun = performance.now();
   const durations = new Map<string, number>();
