@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from dslora.export.projections import Branch, LearnedGate, Projection, block_diagonal
-from dslora.export.surgery import Builder, Floats, constant
+from dslora.export.surgery import Builder, Floats, constant, weights_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +70,10 @@ class Layer:
     ) -> None:
         self.graph, self.projections, self.build, self.gates = graph, projections, build, gates
         self.x = projections[0].x
-        # encoder.layer.0.attention.self.query.weight.T: what is above the projection.
-        above = projections[0].name.rpartition(".weight")[0].rpartition(".")[0]
+        # encoder.layer.0.attention.self.query.weight.T: what is above several projections, or the one itself, which
+        # may have others beside it (self_attn.q_proj and self_attn.o_proj).
+        path = projections[0].name.rpartition(".weight")[0]
+        above = path.rpartition(".")[0] if len(projections) > 1 else path
         self.name = f"{above or projections[0].name}.packed"
         self.branches = [each.branch for each in projections if each.branch is not None]
         self.sizes = [int(each.weight.shape[1]) for each in projections]
@@ -79,6 +81,50 @@ class Layer:
 
     def constant(self, name: str, values: Floats) -> ir.Value:
         return constant(self.graph, f"{self.name}.{name}", np.ascontiguousarray(values))
+
+    def bias(self) -> ir.Value | None:
+        """Biases of all projections side by side; None where none has one."""
+        biases = [each.bias for each in self.projections]
+        if all(bias is None for bias in biases):
+            return None
+        filled = [
+            np.zeros(size, dtype=np.float32) if bias is None else bias
+            for bias, size in zip(biases, self.sizes, strict=True)
+        ]
+        return self.constant("bias", np.concatenate(filled))
+
+    def widths(self) -> ir.Value:
+        """Columns of each projection, for ``Split``."""
+        return self.constant("sizes", np.array(self.sizes, dtype=np.int64))
+
+    def parts(self, packed: Packed, *, with_bias: bool = False) -> tuple[ir.Value, ...]:
+        """The projections by themselves.
+
+        Three products that read one value are at least as fast as one product whose result is split, which copies it
+        (int8, MiniLM, 8 x 64 tokens: 54.0 against 55.8 ms).
+
+        Args:
+            packed: The projections together.
+            with_bias: Add each projection's bias; else it is left out, for an operator that adds :meth:`bias`.
+        """
+        if packed.product is None:
+            value, bias = packed.computed(self.build), self.bias() if with_bias else None
+            if bias is not None:
+                value = self.build("Add", value, bias)
+            return self.build.several("Split", len(self.sizes), value, self.widths(), axis=-1)
+        weight = weights_of(packed.product.weight)
+        assert weight is not None
+        ends = np.cumsum([0, *self.sizes])
+        parts = []
+        for each, start, end in zip(self.projections, ends[:-1], ends[1:], strict=True):
+            # encoder.layer.0.attention.self.query.weight.T
+            name = each.name.rpartition(".weight")[0].rpartition(".")[2] or each.name
+            part = self.constant(f"{name}.weight.T", weight[:, start:end])
+            value = self.build("MatMul", packed.product.source, part)
+            if with_bias and each.bias is not None:
+                value = self.build("Add", value, self.constant(f"{name}.bias", each.bias))
+            parts.append(value)
+        return tuple(parts)
 
     def a(self) -> Floats:
         """``[K, R]``."""

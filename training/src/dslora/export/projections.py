@@ -1,6 +1,6 @@
 """Finds the adapted projections in the reference graph: what they read, their weights, branches and gates."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -54,7 +54,7 @@ class Projection:
 
     Attributes:
         name: Of the weight, for names of what replaces it.
-        x: ``[batch, sequence, K]``.
+        product: The node ``x W``.
         weight: ``[K, N]``.
         bias: ``[N]``.
         branch: Gated low-rank branch, if any.
@@ -62,12 +62,18 @@ class Projection:
     """
 
     name: str
-    x: ir.Value
+    product: ir.Node
     weight: Floats
     bias: Floats | None
     branch: Branch | None
     out: ir.Value
-    nodes: list[ir.Node] = field(default_factory=list)
+
+    @property
+    def x(self) -> ir.Value:
+        """``[batch, sequence, K]``, as it is now: rewriting the layer before may have put another in its place."""
+        x = self.product.inputs[0]
+        assert x is not None
+        return x
 
 
 def groups_of_projections(graph: ir.Graph) -> list[list[Projection]]:
@@ -104,7 +110,7 @@ def _projection(product: ir.Node) -> Projection | None:
         branch = _branch(_other(add, out), x)
         if branch is not None:
             out = add.outputs[0]
-    return Projection(str(weight_value.name), x, weight, bias, branch, out)
+    return Projection(str(weight_value.name), product, weight, bias, branch, out)
 
 
 def _branch(value: ir.Value | None, x: ir.Value) -> Branch | None:
