@@ -1,7 +1,9 @@
 /** Keys, certificates and ports of the real process: given at its start, changed while it serves, and wrong. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { connect } from 'node:tls';
@@ -74,10 +76,12 @@ describe('a port of its own for operation, of the real process', () => {
     await assert.rejects(fetch(`http://127.0.0.1:${port}/metrics`));
   });
 
-  it('may not be the other one', async (t) => {
-    const service = await startService(t);
-    const { port } = new URL(service.url);
-    const said = await refusal(t, { OPS_PORT: port });
+  it('may not be one that is in use', async (t) => {
+    const other = createServer().listen(0, '127.0.0.1');
+    t.after(() => other.close());
+    await once(other, 'listening');
+    const { port } = other.address() as AddressInfo;
+    const said = await refusal(t, { OPS_PORT: String(port) });
     assert.match(said, new RegExp(`^Port ${port} is in use: end what listens on it, or set OPS_PORT\\.$`, 'm'));
   });
 });

@@ -60,10 +60,10 @@ describe('the benchmark', () => {
   });
 
   it('runs one row alone, and says which there are', async () => {
-    const { rows } = await bench<TableReport>('--only', 'start');
+    const { rows } = await bench<TableReport>('--only', 'process-boundary');
     assert.deepEqual(
       rows.map(({ name }) => name),
-      ['start'],
+      ['process-boundary'],
     );
     const { code, stderr } = await node('bench/run.ts', '--smoke', '--models', FIXTURES, '--only', 'nothing');
     assert.equal(code, 1);
