@@ -40,7 +40,8 @@ export function whyNoContainers(): string | undefined {
 export async function openPodman(): Promise<Podman> {
   const folder = await mkdtemp(join(tmpdir(), 'ds-lora-podman-'));
   const env = await settings(folder);
-  const options = { env, maxBuffer: BUFFER };
+  // A container that runs out of memory leaves a file where podman was started.
+  const options = { env, maxBuffer: BUFFER, cwd: folder };
 
   async function attempt(...args: readonly string[]): Promise<Finished> {
     return execute('podman', args, options).then(
