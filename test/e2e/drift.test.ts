@@ -1,11 +1,10 @@
 /** Drift of the shipped model on real texts, through the running service: what docs/drift.md says. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 
 import { germEvalTexts } from '../../bench/labelled.ts';
 import { olidTestTexts } from '../../bench/olid.ts';
-import { startService } from './service.ts';
+import { folderWith, startService } from './service.ts';
 
 const MODEL = 'olid-minilm';
 /** As DRIFT_MIN_TEXTS has it by default. */
@@ -17,7 +16,7 @@ const skip = dataDir === undefined && 'DSLORA_DATA_DIR does not name the data se
 describe('drift', () => {
   it("is quiet on OLID's test tweets and loud on German ones, with scores and with gates", { skip }, async (t) => {
     const service = await startService(t, {
-      MODELS_DIR: fileURLToPath(new URL('../../models', import.meta.url)),
+      MODELS_DIR: await folderWith(t, MODEL),
       DRIFT_WINDOW_TEXTS: String(TEXTS),
       ANSWER_TIMEOUT_MS: '120000',
     });

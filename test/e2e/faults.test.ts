@@ -3,6 +3,8 @@ import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 
+import { folderWith } from './service.ts';
+
 /** Those that need neither root nor Debian's faketime; `node test/reliability/faults.ts` plays all of them for longer. */
 const SCENARIOS = [
   'inference processes killed',
@@ -12,17 +14,18 @@ const SCENARIOS = [
   'SIGTERM under load',
 ];
 
+const MODEL = 'olid-minilm';
 /** How long each fault goes on, in seconds. */
 const SECONDS = process.env.DSLORA_TEST_FULL ? '10' : '2';
 
-test('faults under load lose and mix up no request', async () => {
+test('faults under load lose and mix up no request', async (t) => {
   const only = SCENARIOS.flatMap((name) => ['--only', name]);
   const args = [
     'test/reliability/faults.ts',
     '--models',
-    'models',
+    await folderWith(t, MODEL),
     '--model',
-    'olid-minilm',
+    MODEL,
     '--seconds',
     SECONDS,
     ...only,

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -85,6 +85,13 @@ export async function refusal(t: Context, env: Readonly<Record<string, string>>)
 export async function temporaryFolder(t: Context): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'e2e-'));
   t.after(() => rm(folder, { recursive: true }));
+  return folder;
+}
+
+/** A folder that holds one of the shipped models alone, since each that is served is tried out at every start. */
+export async function folderWith(t: Context, model: string): Promise<string> {
+  const folder = await temporaryFolder(t);
+  await symlink(join(ROOT, 'models', model), join(folder, model));
   return folder;
 }
 
