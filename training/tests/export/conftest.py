@@ -187,6 +187,11 @@ def given(build: Build, tokenizer: Any, encoder: TextEncoder, texts: LabelledTex
     # One module without any rank: its column must go from gates and distribution alike.
     layer = classifier.gated_layers()[1]
     layer.lora_B["default"].weight.zero_()
+    return describe(classifier, tokenizer, encoder, texts)
+
+
+def describe(classifier: Classifier, tokenizer: Any, encoder: TextEncoder, texts: LabelledTexts) -> Given:
+    """A classifier of random weights with everything that its bundle states."""
     logits = predict(classifier, encoder, texts.texts).logits
     # Both labels about equally often, whatever the random head prefers.
     classifier.head.bias[1] -= float(np.median(logits[:, 1] - logits[:, 0]))
@@ -218,7 +223,9 @@ def given(build: Build, tokenizer: Any, encoder: TextEncoder, texts: LabelledTex
             classifier.gate_columns(),
             predictions.tokens,
         ),
-        training=Training((TrainingData("made-up", "train", "0" * 64, 240),), 0, {"epochs": 0}, {"torch": "2"}, None),
+        training=Training(
+            (TrainingData("made-up", "train", "0" * 64, len(labels)),), 0, {"epochs": 0}, {"torch": "2"}, None
+        ),
         terms=(DataTerms("made-up", "CC0", "Nobody 2026"),),
         attributes=attributes_for("olid", spec.positive_labels),
         base_license="Apache-2.0",

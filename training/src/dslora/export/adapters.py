@@ -119,11 +119,14 @@ class Layer:
         for each, start, end in zip(self.projections, ends[:-1], ends[1:], strict=True):
             # encoder.layer.0.attention.self.query.weight.T
             name = each.name.rpartition(".weight")[0].rpartition(".")[2] or each.name
-            part = self.constant(f"{name}.weight.T", weight[:, start:end])
+            part = self.constant(f"{name}.weight.T", weight[:, start:end].copy())
             value = self.build("MatMul", packed.product.source, part)
             if with_bias and each.bias is not None:
                 value = self.build("Add", value, self.constant(f"{name}.bias", each.bias))
             parts.append(value)
+        # Of a large model, the packed weights of all layers would be in memory beside their parts.
+        if not packed.product.weight.uses():
+            del self.graph.initializers[str(packed.product.weight.name)]
         return tuple(parts)
 
     def a(self) -> Floats:

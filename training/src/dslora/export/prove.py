@@ -10,6 +10,7 @@ import onnx_ir as ir
 from dslora.encoding import TextEncoder
 from dslora.export.calibrate import activation_bounds
 from dslora.export.fused import FusionError
+from dslora.export.large_graphs import is_large, page_out
 from dslora.export.layouts import AUTO, LayoutFigure, arrange, candidates, fastest, table, time_layouts
 from dslora.export.manifest import GraphEntry
 from dslora.export.parity import Reference, check_parity, holds, measure_parity
@@ -21,8 +22,6 @@ from dslora.export.surgery import Floats
 
 # Windows that the order of products by sensitivity is measured on.
 _SENSITIVITY_WINDOWS: Final = 64
-# protobuf holds at most 2 GiB; weights above this go to a file beside the graph.
-_LARGEST_GRAPH: Final = 1_900_000_000
 _FLOAT32: Final = "float32"
 
 
@@ -99,21 +98,26 @@ class Prover:
     def arranged(self, precision: str) -> Arranged:
         """The reference in the layout that was asked for, or that is fastest."""
         made: dict[str, ir.Model] = {}
-        for layout in candidates(self.reference, self.layout):
+        layouts = candidates(self.reference, self.layout)
+        timed = self.layout == AUTO
+        if timed and is_large(self.reference):
+            self.say(f"{precision}: {layouts[0]}, since several layouts of so large a graph would not fit in memory")
+            layouts, timed = candidates(self.reference, layouts[0]), False
+        for layout in layouts:
             try:
                 made[layout] = arrange(self.reference, self.model_type, layout, precision)
             except FusionError as error:
                 self.say(f"{precision}: layout {layout} is left out. {error}")
         first = next(iter(made))
-        if self.layout != AUTO or len(made) == 1:
+        if not timed or len(made) == 1:
             return Arranged(first, made[first], ())
         if "cpu" not in PROVIDERS[precision]:
             self.say(f"{precision}: {first}, since layouts are timed on the CPU only")
             return Arranged(first, made[first], ())
         self.say(f"{precision}: timing {len(made)} layouts")
         # As the graph will run: integers change what a product costs beside everything else.
-        timed = {name: next(variants(precision, model, {}, kinds=("row",))).model for name, model in made.items()}
-        figures = time_layouts(timed)
+        graphs = {name: next(variants(precision, model, {}, kinds=("row",))).model for name, model in made.items()}
+        figures = time_layouts(graphs)
         layout = fastest(figures)
         self.say(f"{precision}: processor time on one thread\n{table(figures)}\n{precision}: {layout} is the fastest")
         return Arranged(layout, made[layout], tuple(figures))
@@ -146,6 +150,8 @@ class Prover:
 
     def _proved(self, precision: str, arranged: Arranged, variant: Variant, file: Path) -> Proved:
         data = save(variant.model, file)
+        if data is not None:
+            page_out(variant.model)
         provider = self.provider if self.provider in PROVIDERS[precision] else "cpu"
         session = GraphSession(file, self.threads, provider)
         if provider != "cpu":
@@ -168,8 +174,6 @@ class Prover:
 
 def save(model: ir.Model, file: Path) -> str | None:
     """Writes a graph. Returns the name of the file with its weights, where they are too large for the graph's."""
-    weights = (value.const_value for value in model.graph.initializers.values())
-    large = sum(weight.nbytes for weight in weights if weight is not None) > _LARGEST_GRAPH
-    data = f"{file.name}.data" if large else None
+    data = f"{file.name}.data" if is_large(model) else None
     ir.save(model, file, external_data=data)
     return data

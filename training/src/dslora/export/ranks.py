@@ -16,6 +16,7 @@ from peft import PeftModel
 from peft.tuners.adalora.layer import AdaLoraLayer
 from peft.tuners.lora.layer import Linear as LoraLinear
 from peft.tuners.lora.layer import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from dslora.architectures import canonical_module
@@ -40,7 +41,8 @@ class Pruned:
     """A classifier ready for export.
 
     Attributes:
-        classifier: A copy that computes the same, in evaluation mode, on the CPU.
+        classifier: A copy that computes the same, in evaluation mode, on the CPU. Weights that neither changes are
+            the original's own.
         ranks: What is left of every adapted module, in the model's order; 0 where nothing is.
         gates: Meaning of the columns of the copy's gates.
         kept_columns: Which columns of the original's gates these are.
@@ -66,7 +68,7 @@ def prune(classifier: Classifier) -> Pruned:
     """
     _check_finite(classifier)
     columns = classifier.gate_columns()
-    slim = copy.deepcopy(classifier).cpu().eval().requires_grad_(False)
+    slim = copy.deepcopy(classifier, _shared(classifier)).cpu().eval().requires_grad_(False)
     slim.encoder = slim.method.exportable(slim.encoder)
     ranks: list[ModuleRank] = []
     zeros = elements = 0
@@ -99,6 +101,24 @@ def prune(classifier: Classifier) -> Pruned:
     )
 
 
+def _shared(classifier: Classifier) -> dict[int, nn.Parameter]:
+    """Weights that original and copy may share, since nothing here changes them: the frozen base's, which are most.
+
+    A memo for ``copy.deepcopy``.
+    """
+    changed: set[int] = set()
+    for layer in classifier.encoder.modules():
+        if isinstance(layer, GatedLinear) and ADAPTER not in layer.lora_magnitude:
+            changed.update(id(p) for name, p in layer.named_parameters() if not name.startswith("base_layer."))
+        elif isinstance(layer, BaseTunerLayer):
+            changed.update(map(id, layer.parameters()))
+    return {
+        id(parameter): parameter
+        for parameter in classifier.parameters()
+        if id(parameter) not in changed and not parameter.requires_grad and parameter.device.type == "cpu"
+    }
+
+
 def _rank(layer: LoraLayer) -> int:
     """Components that are left of an AdaLoRA or DoRA module."""
     if isinstance(layer, AdaLoraLayer):
@@ -108,7 +128,8 @@ def _rank(layer: LoraLayer) -> int:
 
 def _check_finite(classifier: Classifier) -> None:
     for name, weight in classifier.named_parameters():
-        if not torch.isfinite(weight).all():
+        # NaN is passed on by both bounds; a mask as large as the weight would be in memory beside it.
+        if weight.numel() and not torch.isfinite(torch.stack(torch.aminmax(weight.detach()))).all():
             raise DsLoraError(
                 f"Weight {name} holds NaN or infinity, so no answer of the model would mean anything. "
                 "Train again with a lower learning rate, or export an earlier checkpoint."

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dslora.encoding import TextEncoder
 from dslora.errors import DsLoraError
+from dslora.export.large_graphs import has_large_data
 from dslora.export.placement import RUNTIME_NAMES, Placement, read_placements
 
 Floats = NDArray[np.float32]
@@ -130,6 +131,9 @@ def _options() -> Any:
 
 
 def _session(file: Path, options: Any, provider: str) -> Any:
+    if has_large_data(file):
+        # Else every matrix is in memory a second time, packed for its products.
+        options.add_session_config_entry("session.disable_prepacking", "1")
     try:
         return onnxruntime.InferenceSession(str(file), sess_options=options, providers=[RUNTIME_NAMES[provider]])
     except Exception as error:  # the runtime's classes have no common base of their own
