@@ -33,6 +33,7 @@ _FLOAT_INPUTS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
     ("", "RotaryEmbedding"): (0, 1, 2),
     (CONTRIB, "RotaryEmbedding"): (0, 2, 3),
     **{("", op): (0,) for op in ("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Expand", "Split", "Slice", "Gather")},
+    ("", "GatherND"): (0,),
 }
 # Of these, the one that is added to scores.
 _MASK_INPUT: Final = {
@@ -44,11 +45,14 @@ _MASK_INPUT: Final = {
 # Kinds that are float16 where what they read is.
 _FOLLOWING: Final = frozenset(
     {
-        *("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Expand", "Split", "Slice", "Gather", "Identity"),
+        *("Reshape", "Transpose", "Unsqueeze", "Squeeze", "Expand", "Split", "Slice", "Gather", "GatherND", "Identity"),
         *("Add", "Sub", "Mul", "Div", "Neg", "Sum", "Relu", "Sigmoid", "Tanh", "Gelu", "Swish"),
         *("FastGelu", "QuickGelu", "BiasGelu"),
     }
 )
+
+# Kinds whose results are true or false.
+_COMPARISONS: Final = ("And", "Or", "Not", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
 
 
 def to_half(model: ir.Model) -> ir.Model:
@@ -113,7 +117,7 @@ class _Halver:
         mask = _MASK_INPUT.get((node.domain, node.op_type))
         for index in _float_inputs(node):
             value = node.inputs[index]
-            if value is None or value in self.halves:
+            if value is None or value in self.halves or (index == mask and _is_bool(value)):
                 continue
             if value.is_initializer():
                 if value.dtype == ir.DataType.FLOAT:
@@ -173,6 +177,11 @@ class _Halver:
 def _float_inputs(node: ir.Node) -> tuple[int, ...]:
     indices = _FLOAT_INPUTS.get((node.domain, node.op_type), tuple(range(len(node.inputs))))
     return tuple(index for index in indices if index < len(node.inputs))
+
+
+def _is_bool(value: ir.Value) -> bool:
+    """Whether a mask says which scores count, instead of being added to them. New nodes' results have no type yet."""
+    return value.dtype == ir.DataType.BOOL or producer(value, *_COMPARISONS) is not None
 
 
 def _is_weight(value: ir.Value | None) -> bool:
