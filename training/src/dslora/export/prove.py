@@ -132,7 +132,8 @@ class Prover:
         if precision != "int8":
             return variants(precision, arranged.model, {})
         bounds = self.bounds(arranged.model)
-        kinds = self._fastest_kinds(arranged.model, bounds) if self.layout == AUTO else tuple(INT8_KINDS)
+        timed = self.layout == AUTO and not is_large(self.reference)
+        kinds = self._fastest_kinds(arranged.model, bounds) if timed else tuple(INT8_KINDS)
         return variants(precision, arranged.model, bounds, self._sensitive_first, kinds)
 
     def _fastest_kinds(self, model: ir.Model, bounds: Mapping[str, Floats]) -> tuple[str, ...]:
