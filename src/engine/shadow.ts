@@ -4,6 +4,7 @@
  * It begins when the answer is known, at bulk priority, and not at all while anything waits, so a text that arrives
  * meanwhile waits for one batch of the shadow at most.
  */
+import { mostProbable } from '../bundle/labels.ts';
 import type { Model } from './bring-up.ts';
 import type { ShadowRule } from './references.ts';
 import {
@@ -90,7 +91,7 @@ export function divergenceOf(a: ServedModel, x: TextResult, b: ServedModel, y: T
   const columns = (model: ServedModel) => model.manifest.gates.map(({ layer, module }) => `${layer}/${module}`);
   const sameGates = a.manifest.gates.length > 0 && sameList(columns(a), columns(b));
   return {
-    labelFlip: sameLabels ? largest(x.probabilities) !== largest(y.probabilities) : undefined,
+    labelFlip: sameLabels ? mostProbable(x.probabilities) !== mostProbable(y.probabilities) : undefined,
     flagFlip: isFlagged(a, x) !== isFlagged(b, y),
     probabilities: sameLabels ? meanDifference(x.probabilities, y.probabilities) : undefined,
     gates: sameGates ? meanDifference(x.gates, y.gates) : undefined,
@@ -107,8 +108,6 @@ function isFlagged({ manifest }: ServedModel, { probabilities }: TextResult): bo
 
 const sameList = (a: readonly string[], b: readonly string[]) =>
   a.length === b.length && a.every((value, i) => value === b[i]);
-
-const largest = (values: readonly number[]) => values.indexOf(Math.max(...values));
 
 function meanDifference(a: readonly number[], b: readonly number[]): number {
   return a.reduce((sum, value, i) => sum + Math.abs(value - (b[i] as number)), 0) / a.length;
