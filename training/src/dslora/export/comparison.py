@@ -13,7 +13,7 @@ from dslora.encoding import TextEncoder
 from dslora.export.details import LabelledTexts
 from dslora.export.dynamic import quantize_dynamic
 from dslora.export.graph import build_graph
-from dslora.export.layouts import LayoutFigure, time_layouts
+from dslora.export.layouts import SHAPES, LayoutFigure, time_layouts
 from dslora.export.outcome import WindowedTexts
 from dslora.export.parity import LIMITS, SEEN_FALL, Parity, holds, measure_parity, reference
 from dslora.export.precisions import INT8_KINDS, variants
@@ -23,6 +23,10 @@ from dslora.export.session import GraphSession
 
 DYNAMIC: Final = "dynamic"
 _FP32: Final = "fp32"
+_HEADER: Final = (
+    *("graph", "MiB", *(f"{rows} x {tokens} ms" for rows, tokens in SHAPES)),
+    *("batch: change", "labels", "PyTorch: probabilities", "gates", "labels", "macro-F1", "holds"),
+)
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,13 @@ def compare(
     compared = []
     with TemporaryDirectory() as folder:
         for kind, (precision, model) in models.items():
-            say(f"{kind}: comparison with PyTorch")
             file = Path(folder) / f"{kind}.onnx"
             save(model, file)
             size = sum(path.stat().st_size for path in Path(folder).iterdir())
             parity = measure_parity(GraphSession(file, threads), encoder, prover.expected)
             compared.append(Compared(kind, precision, parity, size, figures.get(kind)))
+            # As they come: all of them together take minutes.
+            say(_line(_row(compared[-1])))
             for path in Path(folder).iterdir():
                 path.unlink()
     return compared
@@ -128,31 +133,31 @@ def shipped(compared: Sequence[Compared]) -> str:
 
 def table(compared: Sequence[Compared]) -> str:
     """Markdown: a row for each graph, and what would be shipped for a CPU."""
-    shapes = list(next(each.figure.milliseconds for each in compared if each.figure is not None))
-    header = (
-        *("graph", "MiB", *(f"{shape} ms" for shape in shapes)),
-        *("batch: change", "labels", "PyTorch: probabilities", "gates", "labels", "macro-F1", "holds"),
-    )
-    lines = [header, ("---",) * len(header)]
-    for each in compared:
-        parity, figure = each.parity, each.figure
-        times = [f"{figure.milliseconds[shape]:.2f}" if figure else "–" for shape in shapes]
-        lines.append(
-            (
-                *(each.kind, f"{each.bytes / 2**20:.1f}", *times),
-                f"{max(parity.batch_probabilities, parity.batch_gates):.1e}",
-                str(parity.batch_flips),
-                *(f"{parity.probabilities:.1e}", f"{parity.gates:.1e}", str(parity.label_flips)),
-                *(f"{parity.macro_f1_change:+.4f}", "yes" if each.holds else "no"),
-            )
-        )
-    batch = LIMITS["int8"].batch
     return "\n".join(
         [
-            *(f"| {' | '.join(line)} |" for line in lines),
+            _line(_HEADER),
+            _line(("---",) * len(_HEADER)),
+            *(_line(_row(each)) for each in compared),
             "",
             f"{compared[0].parity.texts} texts. An int8 graph holds if no batch changes an answer by more than "
-            f"{batch:g} or any label, it is within its limits, and macro-F1 falls by at most {SEEN_FALL:g}.",
+            f"{LIMITS['int8'].batch:g} or any label, it is within its limits, and macro-F1 falls by at most "
+            f"{SEEN_FALL:g}.",
             f"Shipped for a CPU: {shipped(compared)}.",
         ]
     )
+
+
+def _row(each: Compared) -> tuple[str, ...]:
+    parity = each.parity
+    times = [f"{value:.2f}" for value in each.figure.milliseconds.values()] if each.figure else ["–"] * len(SHAPES)
+    return (
+        *(each.kind, f"{each.bytes / 2**20:.1f}", *times),
+        f"{max(parity.batch_probabilities, parity.batch_gates):.1e}",
+        str(parity.batch_flips),
+        *(f"{parity.probabilities:.1e}", f"{parity.gates:.1e}", str(parity.label_flips)),
+        *(f"{parity.macro_f1_change:+.4f}", "yes" if each.holds else "no"),
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
