@@ -14,7 +14,7 @@ from dslora.classifier import Classifier
 from dslora.encoding import TextEncoder
 
 # Padded tokens a batch: large enough for the matrix products, small enough for any machine's cache.
-_BATCH_TOKENS = 4096
+BATCH_TOKENS = 4096
 
 Floats = NDArray[np.float32]
 
@@ -50,23 +50,31 @@ def predict_windows(
     classifier: Classifier,
     encoder: TextEncoder,
     windows: Sequence[Sequence[int]],
+    batch_tokens: int = BATCH_TOKENS,
 ) -> tuple[Floats, Floats]:
-    """Logits ``[n, labels]`` and gates ``[n, modules]`` of windows, batched by length."""
+    """Logits ``[n, labels]`` and gates ``[n, modules]`` of windows, batched by length.
+
+    Args:
+        classifier: Is set to evaluation mode.
+        encoder: Pads.
+        windows: Token ids with special tokens.
+        batch_tokens: Padded tokens of a batch at most, as long as one window is not longer.
+    """
     classifier.eval()
     device = next(classifier.head.parameters()).device
     parts = [
         (batch, *predict_batch(classifier, encoder, [windows[i] for i in batch], device))
-        for batch in length_batches(windows)
+        for batch in length_batches(windows, batch_tokens)
     ]
     return rows_of(parts, len(windows))
 
 
-def length_batches(windows: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Indices of windows of similar length, at most ``_BATCH_TOKENS`` padded tokens together."""
+def length_batches(windows: Sequence[Sequence[int]], batch_tokens: int = BATCH_TOKENS) -> list[list[int]]:
+    """Indices of windows of similar length, at most ``batch_tokens`` padded tokens together."""
     order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
     batches: list[list[int]] = []
     for index in order:
-        if batches and (len(batches[-1]) + 1) * len(windows[index]) <= _BATCH_TOKENS:
+        if batches and (len(batches[-1]) + 1) * len(windows[index]) <= batch_tokens:
             batches[-1].append(index)
         else:
             batches.append([index])
