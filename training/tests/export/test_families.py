@@ -103,7 +103,6 @@ def logits_of(probabilities: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(logs - logs.mean(axis=1, keepdims=True))
 
 
-@pytest.mark.skipif(not _FULL, reason="npm run test:full")
 def test_a_family_that_cannot_be_traced_is_refused() -> None:
     with pytest.raises(DsLoraError, match=rf"cannot trace model type '{_UNTRACED}'.*another family"):
         build_graph(prune(classifier_on(_UNTRACED)).classifier, 1.0)

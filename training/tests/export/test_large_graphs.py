@@ -21,7 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 from dslora.classifier import ClassifierSpec, build_classifier
@@ -31,8 +30,6 @@ from dslora.export.large_graphs import LARGEST_GRAPH
 from dslora.methods import GatedSettings
 
 from .conftest import STEPS, describe
-
-pytestmark = pytest.mark.skipif(os.environ.get("DSLORA_TEST_LARGE") != "1", reason="DSLORA_TEST_LARGE=1 runs it")
 
 ROOT = Path(__file__).parents[3]
 # Written by a process of its own, whose memory is not that of the export.
