@@ -27,6 +27,7 @@ from dslora.export import (
     TrainingData,
     attributes_for,
     build_graph,
+    bundle,
     prune,
 )
 from dslora.inference import predict, softmax
@@ -188,6 +189,18 @@ def given(build: Build, tokenizer: Any, encoder: TextEncoder, texts: LabelledTex
     layer = classifier.gated_layers()[1]
     layer.lora_B["default"].weight.zero_()
     return describe(classifier, tokenizer, encoder, texts)
+
+
+@pytest.fixture(scope="session")
+def graph(given: Given) -> ir.Model:
+    """The reference graph of ``given``."""
+    return build_graph(prune(given.classifier).classifier, given.details.calibration.temperature)
+
+
+@pytest.fixture
+def built_once(graph: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundles are written from ``graph``: to build it takes seconds."""
+    monkeypatch.setattr(bundle, "build_graph", lambda *args: graph)
 
 
 def describe(classifier: Classifier, tokenizer: Any, encoder: TextEncoder, texts: LabelledTexts) -> Given:

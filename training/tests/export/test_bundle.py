@@ -15,10 +15,9 @@ import pytest
 
 from dslora.errors import DsLoraError
 from dslora.evaluation import Threshold
-from dslora.export import LAYOUTS, LabelledTexts, bundle, layouts, prove, prune, write_bundle
+from dslora.export import LAYOUTS, LabelledTexts, bundle, layouts, prove, write_bundle
 from dslora.export.bundle import BundleReport
 from dslora.export.fused import FusionError
-from dslora.export.graph import build_graph
 from dslora.export.manifest import validate_manifest
 from dslora.export.precisions import INT8_KINDS, Variant
 from dslora.export.session import GraphSession
@@ -28,14 +27,7 @@ from .conftest import Given
 PROJECT = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture(scope="module")
-def graph(given: Given) -> ir.Model:
-    return build_graph(prune(given.classifier).classifier, given.details.calibration.temperature)
-
-
-@pytest.fixture(autouse=True)
-def _build_once(graph: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle, "build_graph", lambda *args: graph)
+pytestmark = pytest.mark.usefixtures("built_once")
 
 
 def write(given: Given, target: Path, **changes: Any) -> BundleReport:

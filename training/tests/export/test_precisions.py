@@ -5,31 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
 import pytest
 
 from dslora.errors import DsLoraError
 from dslora.export import bundle, placement, prove, write_bundle
 from dslora.export.bundle import BundleReport
 from dslora.export.comparison import DYNAMIC, Compared, compare, shipped, table
-from dslora.export.graph import build_graph
 from dslora.export.layouts import LayoutFigure
 from dslora.export.parity import Parity, measure_parity
 from dslora.export.precisions import INT8_KINDS, PRECISIONS, PROVIDERS, variants
-from dslora.export.ranks import prune
 from dslora.export.session import placements
 
 from .conftest import Export, Given
 
-
-@pytest.fixture(scope="module")
-def graph(given: Given) -> ir.Model:
-    return build_graph(prune(given.classifier).classifier, given.details.calibration.temperature)
-
-
-@pytest.fixture(autouse=True)
-def _build_once(graph: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle, "build_graph", lambda *args: graph)
+pytestmark = pytest.mark.usefixtures("built_once")
 
 
 def write(given: Given, target: Path, *precisions: str, **options: Any) -> BundleReport:

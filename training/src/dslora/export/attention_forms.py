@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import onnx_ir as ir
 
-from dslora.export.surgery import only_user, producer, scalar_of
+from dslora.export.projections import Projection
+from dslora.export.surgery import Builder, only_user, producer, scalar_of, substitute
 
 _TO_HEADS: Final = (0, 2, 1, 3)
 _TURNED: Final = (0, 1, 3, 2)
@@ -47,6 +48,34 @@ class Core:
     scale: float
     softcap: float
     result: ir.Node
+
+
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """Attention of an encoder: the operators from three projections to what follows it.
+
+    Attributes:
+        node: The one that attends.
+        outs: Query, key and value.
+        result: The node whose result is heads side by side, ``[batch, sequence, heads * size]``.
+        count: How many heads.
+        scale: Of the products.
+        bias: What is added to the scores beside the mask, ``[1, heads, sequence, sequence]``, if anything.
+    """
+
+    node: ir.Node
+    outs: tuple[ir.Value, ...]
+    result: ir.Node
+    count: int
+    scale: float
+    bias: ir.Value | None = None
+
+    def order(self, group: list[Projection]) -> list[Projection]:
+        """Query, key, value."""
+        return [next(each for each in group if each.out is out) for out in self.outs]
+
+    def replace(self, graph: ir.Graph, build: Builder, result: ir.Value) -> None:
+        substitute(graph, self.result, build, result)
 
 
 def side_of(out: ir.Value) -> Side | None:

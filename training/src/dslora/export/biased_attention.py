@@ -9,39 +9,12 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from dslora.export.attention_forms import Heads
 from dslora.export.projections import Projection
-from dslora.export.surgery import Builder, only_user, producer, scalar_of, substitute
+from dslora.export.surgery import only_user, producer, scalar_of
 
 
-@dataclass(frozen=True, eq=False)
-class BiasedHeads:
-    """The operators from three projections to what follows attention.
-
-    Attributes:
-        node: The softmax.
-        outs: Query, key and value.
-        result: The node whose result is heads side by side, ``[batch, sequence, heads * size]``.
-        count: How many heads.
-        scale: Of the products.
-        bias: What is added to the scores beside the mask, ``[1, heads, sequence, sequence]``.
-    """
-
-    node: ir.Node
-    outs: tuple[ir.Value, ...]
-    result: ir.Node
-    count: int
-    scale: float
-    bias: ir.Value
-
-    def order(self, group: list[Projection]) -> list[Projection]:
-        """Query, key, value."""
-        return [next(each for each in group if each.out is out) for out in self.outs]
-
-    def replace(self, graph: ir.Graph, build: Builder, result: ir.Value) -> None:
-        substitute(graph, self.result, build, result)
-
-
-def biased_heads(group: list[Projection]) -> BiasedHeads | None:
+def biased_heads(group: list[Projection]) -> Heads | None:
     """Follows three projections to one softmax; None where attention is something else."""
     if len(group) != 3:
         return None
@@ -67,7 +40,7 @@ def biased_heads(group: list[Projection]) -> BiasedHeads | None:
             if result is None or count is None or bias is None or softmax is None:
                 return None
             outs = (query, ends[scores.product, 1][0], ends[product, 1][0])
-            return BiasedHeads(softmax, outs, result, count, scores.scale, bias)
+            return Heads(softmax, outs, result, count, scores.scale, bias)
     return None
 
 

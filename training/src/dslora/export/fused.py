@@ -18,7 +18,8 @@ import onnx_ir as ir
 
 from dslora.errors import DsLoraError
 from dslora.export.adapters import ADAPTER_LAYOUTS, Layer, Packed, plain
-from dslora.export.biased_attention import BiasedHeads, biased_heads
+from dslora.export.attention_forms import Heads
+from dslora.export.biased_attention import biased_heads
 from dslora.export.fused_decoder import DecoderAttention
 from dslora.export.projections import Projection, groups_of_projections
 from dslora.export.rotary_attention import ROTARY_ENCODERS, fuse_rotary_attention
@@ -166,7 +167,7 @@ def _fuse_group(
 
 def _multi_head(
     build: Builder,
-    heads: "_Heads | BiasedHeads",
+    heads: Heads,
     parts: Sequence[ir.Value],
     bias: ir.Value | None,
     mask: ir.Value | None,
@@ -193,31 +194,8 @@ def _earliest(graph: ir.Graph, nodes: list[ir.Node]) -> ir.Node:
     return next(node for node in graph if node in wanted)
 
 
-class _Heads:
-    """The standard ``Attention`` that reads three projections, with its reshaping around it.
-
-    Attributes:
-        node: The operator.
-        count: How many heads.
-        scale: Of the products.
-        bias: What is added to the scores beside the mask: nothing.
-    """
-
-    bias = None
-
-    def __init__(self, node: ir.Node, outs: list[ir.Value], result: ir.Node, count: int, scale: float) -> None:
-        self.node, self._outs, self._result, self.count, self.scale = node, outs, result, count, scale
-
-    def order(self, group: list[Projection]) -> list[Projection]:
-        """Query, key, value."""
-        return [next(each for each in group if each.out is out) for out in self._outs]
-
-    def replace(self, graph: ir.Graph, build: Builder, result: ir.Value) -> None:
-        substitute(graph, self._result, build, result)
-
-
-def _heads(group: list[Projection]) -> _Heads | None:
-    """Follows three projections to one attention operator; None where something else lies between."""
+def _heads(group: list[Projection]) -> Heads | None:
+    """Follows three projections to one standard ``Attention``; None where something else lies between."""
     if len(group) != 3:
         return None
     found: dict[int, ir.Value] = {}
@@ -239,9 +217,9 @@ def _heads(group: list[Projection]) -> _Heads | None:
     scale = node.attributes.get("scale")
     if result is None or shape is None or not isinstance(shape[1], int) or not isinstance(shape[3], int):
         return None
-    return _Heads(
+    return Heads(
         node,
-        [found[i] for i in range(3)],
+        tuple(found[i] for i in range(3)),
         result,
         shape[1],
         scale.as_float() if scale is not None else float(shape[3]) ** -0.5,
