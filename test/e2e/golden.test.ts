@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 
 import type { ClassifyResult, WholeResponse } from '../../src/api/classify-response.ts';
 import type { Golden } from '../../src/bundle/golden.ts';
@@ -44,6 +44,8 @@ type Found = Pick<ClassifyResult, 'probabilities' | 'gates'>;
 for (const folder of MODEL_FOLDERS) {
   const bundles = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   describe('golden vectors over HTTP', () => {
+    // Registered before the service's own end, and so run before it.
+    after(async () => assert.equal(await shared().stop(), 0));
     const shared = sharedService({ MODELS_DIR: folder });
 
     for (const { name } of bundles) {
