@@ -19,7 +19,7 @@ export interface Effort {
 }
 
 export const EFFORTS = {
-  full: { texts: 860, rounds: 9, seconds: 4, warmUpSeconds: 1, trySeconds: 0.4, memorySeconds: 600 },
+  full: { texts: 860, rounds: 9, seconds: 4, warmUpSeconds: 1, trySeconds: 0.4, memorySeconds: 1200 },
   quick: { texts: 200, rounds: 2, seconds: 1, warmUpSeconds: 0.3, trySeconds: 0.02, memorySeconds: 6 },
   smoke: { texts: 16, rounds: 1, seconds: 0.2, warmUpSeconds: 0.05, trySeconds: 0, memorySeconds: 1.5 },
 } as const satisfies Record<string, Effort>;

@@ -7,6 +7,8 @@ export interface ProcessUse {
   readonly role: string;
   /** MiB; each shared page divided among those who share it, so sums are honest. */
   readonly pssMiB: number;
+  /** Of `pssMiB`, what is no file's content: heaps, stacks. */
+  readonly anonymousMiB: number;
   /** Since the process began. */
   readonly cpuSeconds: number;
 }
@@ -49,12 +51,12 @@ function parentOf(pid: number): number | undefined {
 function useOf(pid: number, isRoot: boolean): ProcessUse[] {
   const rollup = read(`/proc/${pid}/smaps_rollup`);
   if (rollup === '') return [];
-  const pssMiB = Number(/^Pss:\s*(\d+)/m.exec(rollup)?.[1] ?? 0) / 1024;
+  const mib = (field: string) => Number(new RegExp(`^${field}:\\s*(\\d+)`, 'm').exec(rollup)?.[1] ?? 0) / 1024;
   // The program's name may hold spaces; the fields are counted from its closing bracket. 14 and 15 are utime and stime.
   const fields = read(`/proc/${pid}/stat`).split(') ').at(-1)?.split(' ') ?? [];
   const ticks = Number(fields[11] ?? 0) + Number(fields[12] ?? 0);
   const role = isRoot ? 'main' : (read(`/proc/${pid}/cmdline`).split('\0').filter(Boolean).at(-1) ?? '');
-  return [{ pid, role, pssMiB, cpuSeconds: ticks / TICKS_PER_SECOND }];
+  return [{ pid, role, pssMiB: mib('Pss'), anonymousMiB: mib('Pss_Anon'), cpuSeconds: ticks / TICKS_PER_SECOND }];
 }
 
 function read(path: string): string {

@@ -1,7 +1,7 @@
 /**
  * The benchmark: one command for every figure of docs/performance.md.
  *
- *     npm run bench                        the table against the bare loop (about 22 minutes, 10 of them for memory)
+ *     npm run bench                        the table against the bare loop (about 32 minutes, 20 of them for memory)
  *     npm run bench -- --only latency      one row, or several with the option repeated
  *     npm run bench -- curves              throughput over connections, texts a request, length, workers
  *     npm run bench -- profile             where the main process's time goes

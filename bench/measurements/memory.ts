@@ -5,7 +5,7 @@ import { basename, join } from 'node:path';
 
 import { groupedTexts, measureLoad, singleTexts } from '../loads.ts';
 import { type Measurement, short } from '../measurement.ts';
-import { totalPss } from '../processes.ts';
+import { type ProcessUse, totalPss } from '../processes.ts';
 import { startService } from '../service.ts';
 import { slopeOf } from '../statistics.ts';
 
@@ -13,8 +13,8 @@ const AT_MOST_MIB = 400;
 const WORKERS = 2;
 const CONNECTIONS = 32;
 const SAMPLES = 200;
-/** Of the time, at its beginning, in which caches fill: part of the size, not of the slope. */
-const SETTLING_SHARE = 0.2;
+/** Of the time, at its beginning, in which heaps find their size (10 to 12 minutes): part of the size, not of the slope. */
+const SETTLING_SHARE = 0.5;
 
 export const memory: Measurement = {
   name: 'memory',
@@ -25,9 +25,9 @@ export const memory: Measurement = {
     await cp(workload.bundle.folder, join(modelsDir, basename(workload.bundle.folder)), { recursive: true });
     const service = await startService({ modelsDir, env: { WORKERS: `${WORKERS}` } });
     const begun = performance.now();
-    const samples: [seconds: number, mib: number][] = [];
+    const samples: { readonly seconds: number; readonly uses: readonly ProcessUse[] }[] = [];
     const sampler = setInterval(
-      () => samples.push([(performance.now() - begun) / 1000, totalPss(service.use())]),
+      () => samples.push({ seconds: (performance.now() - begun) / 1000, uses: service.use() }),
       (effort.memorySeconds * 1000) / SAMPLES,
     );
     const { cpu } = await measureLoad(service, workload, cpus, {
@@ -36,23 +36,23 @@ export const memory: Measurement = {
       warmUpSeconds: 0,
       seconds: effort.memorySeconds,
     }).finally(() => clearInterval(sampler));
-    const processes = service.use().map(({ role, pssMiB }) => ({ role, pssMiB: Math.round(pssMiB) }));
     await service.stop();
     await rm(modelsDir, { recursive: true });
 
-    const settled = samples.filter(([seconds]) => seconds >= effort.memorySeconds * SETTLING_SHARE);
-    const perSecond = slopeOf(settled);
+    const totals = samples.map(({ seconds, uses }) => [seconds, totalPss(uses)] as const);
+    const settled = samples.findIndex(({ seconds }) => seconds >= effort.memorySeconds * SETTLING_SHARE);
+    const perSecond = slopeOf(totals.slice(settled));
     const [slope, low, high] = [perSecond.slope, perSecond.low, perSecond.high].map((own) => own * 60) as [
       number,
       number,
       number,
     ];
-    const most = Math.max(...samples.map(([, mib]) => mib));
-    const last = samples.at(-1)?.[1] ?? Number.NaN;
+    const most = Math.max(...totals.map(([, mib]) => mib));
+    const last = totals.at(-1)?.[1] ?? Number.NaN;
     return {
       measured:
         `${short(most)} MiB at most, ${short(last)} MiB after ${short(effort.memorySeconds / 60)} minutes, ` +
-        `slope ${short(slope)} MiB a minute [${short(low)}, ${short(high)}]`,
+        `slope in the second half ${short(slope)} MiB a minute [${short(low)}, ${short(high)}]`,
       pass: most <= AT_MOST_MIB && low <= 0,
       cpu,
       figures: {
@@ -60,9 +60,14 @@ export const memory: Measurement = {
         lastMiB: last,
         slopeMiBPerMinute: { slope, low95: low, high95: high },
         minutes: effort.memorySeconds / 60,
-        processes,
-        samples: samples.map(([seconds, mib]) => [Math.round(seconds * 10) / 10, Math.round(mib * 10) / 10]),
+        processes: { settled: sizes(samples[settled]?.uses), last: sizes(samples.at(-1)?.uses) },
+        samples: totals.map(([seconds, mib]) => [tenth(seconds), tenth(mib)]),
       },
     };
   },
 };
+
+const tenth = (value: number) => Math.round(value * 10) / 10;
+
+const sizes = (uses: readonly ProcessUse[] = []) =>
+  uses.map(({ role, pssMiB, anonymousMiB }) => ({ role, pssMiB: tenth(pssMiB), anonymousMiB: tenth(anonymousMiB) }));
