@@ -1,7 +1,7 @@
 /** The bundles of a models folder: which are sound, which are refused, and which of two with one name and version counts. */
-import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
+import { bundleFolders } from './folders.ts';
 import { type Bundle, type HeldBundle, isUnchanged, loadBundle } from './load.ts';
 import { BundleError } from './problem.ts';
 
@@ -19,29 +19,6 @@ export interface Discovery {
   /** Of those that serve: what their folders still hold. */
   readonly unchanged: readonly HeldBundle[];
   readonly refused: readonly RefusedFolder[];
-}
-
-/**
- * Names in `modelsDir` under which there is a `manifest.json`, in order. Hidden ones are somebody's work in progress.
- *
- * @throws Error when `modelsDir` cannot be read
- */
-export async function bundleFolders(modelsDir: string): Promise<string[]> {
-  let names: string[];
-  try {
-    names = await readdir(modelsDir);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? 'unknown error';
-    throw new Error(`The models folder cannot be read (${code}): set MODELS_DIR to a folder that holds bundles`);
-  }
-  const visible = names.filter((name) => !name.startsWith('.'));
-  const found = await Promise.all(
-    visible.map(async (name) => {
-      const manifest = await stat(join(modelsDir, name, 'manifest.json')).catch(() => undefined);
-      return manifest === undefined ? [] : [name];
-    }),
-  );
-  return found.flat().sort();
 }
 
 /**

@@ -2,7 +2,7 @@
 import type { Static, TSchema } from 'typebox';
 import { Compile } from 'typebox/schema';
 
-import { DEEPEST_JSON, nestsTooDeep } from './json-depth.ts';
+import { parseJson } from './json-text.ts';
 import { BundleError } from './problem.ts';
 
 /** Problems shown at most: a file of the wrong kind breaks every rule at once. */
@@ -16,27 +16,11 @@ const SHOWN = 20;
 export function createReader<S extends TSchema>(schema: S): (file: string, bytes: Buffer) => Static<S> {
   const validator = Compile(schema);
   return (file, bytes) => {
-    const value = parse(file, bytes);
+    const value = parseJson(file, bytes);
     if (validator.Check(value)) return value as Static<S>;
     const [, errors] = validator.Errors(value);
     const problems = [...new Set(errors.map((error) => `${file}${error.instancePath}: ${error.message}`))];
     const hidden = problems.length - SHOWN;
     throw new BundleError(hidden > 0 ? [...problems.slice(0, SHOWN), `${file}: ${hidden} more problems`] : problems);
   };
-}
-
-function parse(file: string, bytes: Buffer): unknown {
-  if (nestsTooDeep(bytes)) throw new BundleError([`${file} nests deeper than ${DEEPEST_JSON} levels`]);
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch {
-    throw new BundleError([`${file} is not UTF-8`]);
-  }
-  try {
-    return JSON.parse(text);
-  } catch {
-    // The parser's own message quotes the file, and golden.json holds texts.
-    throw new BundleError([`${file} is not JSON`]);
-  }
 }

@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import { constants } from 'node:os';
 
 import { type Config, ConfigError, loadConfig } from '../config.ts';
-import { CalibrationError } from '../engine/calibration-file.ts';
+import { CalibrationError } from '../engine/calibration-error.ts';
 import { sizeConfig } from '../sized-config.ts';
 import { answerColumns } from './bulk/answer-columns.ts';
 import type { Classifier } from './bulk/classifier.ts';

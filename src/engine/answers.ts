@@ -13,9 +13,8 @@ import type { PoolEvents } from './inference-pool.ts';
 import type { Pace } from './pace.ts';
 import { type Quarantine, STRIKES, sumOf } from './quarantine.ts';
 import type { QueueName, Scheduler, Window } from './scheduler.ts';
-import { textTokens } from './trial.ts';
 import type { EngineObserver, TextResult, WindowResult } from './types.ts';
-import { cutWindows } from './windows.ts';
+import { cutWindows, textTokens } from './windows.ts';
 
 export interface Answered {
   readonly result: TextResult;
@@ -104,7 +103,7 @@ export function createAnswers(options: {
 
   function complete(text: Computation): void {
     const { model, ids, outputs, key, waitedMs, inferenceMs } = text;
-    const result = combineWindows(outputs, model.positive, textTokens(ids, model.served.manifest));
+    const result = combineWindows(outputs, model.positive, textTokens(ids, model.served.manifest.input));
     if (quarantine.active) quarantine.clear(sumOf(model.key, ids));
     if (key !== undefined) kept?.set(key, result);
     settle(text, { result, waitedMs, inferenceMs });

@@ -7,6 +7,7 @@ import { type Static, Type } from 'typebox';
 import { BundleError } from '../bundle/problem.ts';
 import { createReader } from '../bundle/schema-check.ts';
 import type { StatedGraph } from '../bundle/stated-graphs.ts';
+import { CalibrationError } from './calibration-error.ts';
 import { type Machine, MachineSchema } from './machine.ts';
 
 const closed = { additionalProperties: false };
@@ -46,11 +47,6 @@ const CalibrationSchema = Type.Object(
 );
 
 export type Calibration = Static<typeof CalibrationSchema>;
-
-/** A calibration file that cannot be read, or is none. */
-export class CalibrationError extends Error {
-  override readonly name = 'CalibrationError';
-}
 
 const read = createReader(CalibrationSchema);
 

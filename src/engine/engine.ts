@@ -9,7 +9,7 @@ import { createAnswers, type Item, nameOf } from './answers.ts';
 import type { Model } from './bring-up.ts';
 import { usableCpus } from './cpus.ts';
 import { createInferencePool } from './inference-pool.ts';
-import { createModels, type Models } from './models.ts';
+import type { Models } from './models.ts';
 import { createPace } from './pace.ts';
 import { createQuarantine } from './quarantine.ts';
 import type { ShadowRule } from './references.ts';
@@ -163,6 +163,8 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
 
   let models: Models;
   try {
+    // What reads bundles takes as long to load as the processes to start: they do it at the same time.
+    const { createModels } = await import('./models.ts');
     const { modelsDir, executionProvider: provider = 'auto', cudaDevice = 0 } = options;
     const { defaultModel, aliases = new Map(), shadows = [] } = options;
     models = await createModels({

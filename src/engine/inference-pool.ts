@@ -168,8 +168,7 @@ export function createInferencePool<T extends { readonly ids: Int32Array }>(opti
     const sent = performance.now();
     const ids = batch.windows.map(({ item }) => item.ids);
     try {
-      // The one behind waits for the one before.
-      const ran = await worker.process.send(batch.model, ids, worker.held.length);
+      const ran = await worker.process.send(batch.model, ids);
       const now = performance.now();
       const ms = now - Math.max(sent, worker.doneAt);
       worker.doneAt = now;

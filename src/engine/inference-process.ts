@@ -12,8 +12,13 @@ export interface WindowOutput {
 export interface TrialWorker {
   /** @throws ChildError when no choice can be loaded, or the process died over it */
   load(spec: LoadGraph): Promise<GraphChoice>;
-  /** Runs windows as one batch. @throws ChildError */
-  run(model: string, windows: readonly Int32Array[]): Promise<WindowOutput[]>;
+  /**
+   * Runs batches of windows one after the other. The process has them all at once, and waits for nobody in between.
+   *
+   * @returns each batch's outputs, a window's each
+   * @throws ChildError
+   */
+  runInTurn(model: string, batches: readonly (readonly Int32Array[])[]): Promise<WindowOutput[][]>;
   unload(model: string): Promise<void>;
 }
 
@@ -33,11 +38,8 @@ export interface InferenceProcess extends TrialWorker {
   warm(spec: LoadGraph): Promise<void>;
   /** Unloads every other graph. @throws ChildError */
   keepOnly(models: readonly string[]): Promise<void>;
-  /**
-   * @param waits how many batches the process works off until this one is done
-   * @throws ChildError
-   */
-  send(model: string, windows: readonly Int32Array[], waits: number): Promise<Ran>;
+  /** @throws ChildError */
+  send(model: string, windows: readonly Int32Array[]): Promise<Ran>;
   close(): Promise<void>;
 }
 
@@ -121,6 +123,8 @@ export function createInferenceProcess(options: {
     }
   }
 
+  const send: InferenceProcess['send'] = (model, windows) => child.call(runRequest(model, windows), timeoutMs);
+
   return {
     loaded,
     get prepared() {
@@ -141,10 +145,9 @@ export function createInferenceProcess(options: {
     async keepOnly(models) {
       for (const model of loaded) if (!models.includes(model)) await unload(model);
     },
-    send: (model, windows, waits) => child.call(runRequest(model, windows), timeoutMs * waits),
-    async run(model, windows) {
-      return rowsOf(await child.call(runRequest(model, windows), timeoutMs), windows.length);
-    },
+    send,
+    runInTurn: (model, batches) =>
+      Promise.all(batches.map(async (windows) => rowsOf(await send(model, windows), windows.length))),
     close() {
       closed = true;
       return child.close();

@@ -7,7 +7,8 @@
  */
 import { basename } from 'node:path';
 
-import { bundleFolders, discoverBundles, type RefusedFolder } from '../bundle/discover.ts';
+import { discoverBundles, type RefusedFolder } from '../bundle/discover.ts';
+import { bundleFolders } from '../bundle/folders.ts';
 import type { Bundle } from '../bundle/load.ts';
 import { attempt, isRefused, isRunning, type Model, type Running, reasonOf, specsOf } from './bring-up.ts';
 import type { InferencePool } from './inference-pool.ts';
@@ -85,6 +86,7 @@ export async function createModels(options: ModelsOptions): Promise<Models> {
   async function start(): Promise<void> {
     const started = performance.now();
     const found = await discoverBundles(modelsDir);
+    observer.trying?.();
     const tried = await Promise.all(
       found.bundles.map(async (bundle) => {
         const specs = specsOf(bundle, ++count, options.graphs);

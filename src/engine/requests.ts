@@ -8,7 +8,6 @@ import type { Admission } from './admission.ts';
 import type { Answered, Answers, Unanswered } from './answers.ts';
 import type { Model } from './bring-up.ts';
 import type { Tokenization, Tokenizers } from './tokenizers.ts';
-import { textTokens } from './trial.ts';
 import {
   type Classification,
   type ClassifyRequest,
@@ -17,6 +16,7 @@ import {
   type EngineObserver,
   type TextOutcome,
 } from './types.ts';
+import { textTokens } from './windows.ts';
 
 export interface Requests {
   /** @throws EngineError `overloaded` */
@@ -170,7 +170,7 @@ export function createRequests(options: {
         if (ids === undefined) continue;
         // What was known at once may have ended the request.
         if (ended) return;
-        const own = textTokens(ids, model.served.manifest);
+        const own = textTokens(ids, model.served.manifest.input);
         const queue = priority === 'bulk' ? 'bulk' : own > batchTokens ? 'long' : 'short';
         leaves.push(answers.ask(model, ids, { queue, deadline, before: tokens }, (got) => onAnswer(index, got)));
         tokens += own;

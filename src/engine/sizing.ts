@@ -3,9 +3,8 @@
  * measured on this machine (calibration.ts), then a rule by the size of the graphs.
  */
 import { type StatedGraph, statedGraphs } from '../bundle/stated-graphs.ts';
-import { type Calibration, readCalibration, unfitness } from './calibration-file.ts';
+import type { Calibration } from './calibration-file.ts';
 import { usableCpus } from './cpus.ts';
-import { thisMachine } from './machine.ts';
 import type { ProviderOption } from './trial.ts';
 
 export interface Sizing {
@@ -75,6 +74,11 @@ export async function chooseSizing(options: {
   let measured: Calibration | undefined;
   let warning: string | undefined;
   if (calibrationFile !== undefined) {
+    // What most services do without is not loaded before their processes start.
+    const [{ readCalibration, unfitness }, { thisMachine }] = await Promise.all([
+      import('./calibration-file.ts'),
+      import('./machine.ts'),
+    ]);
     measured = await readCalibration(calibrationFile);
     const why = unfitness(measured, thisMachine(provider), graphs);
     if (why !== undefined) {

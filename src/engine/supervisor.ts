@@ -29,7 +29,12 @@ export interface SupervisedChild {
   readonly pid: number | undefined;
   /** Starts in a row that ended before the child had lived for a while. */
   readonly failures: number;
-  /** @throws ChildError */
+  /**
+   * Calls are worked off in the order in which they are made, each within its time.
+   *
+   * @param timeoutMs from when the child has answered all calls before it
+   * @throws ChildError
+   */
   call<R extends Request>(request: R, timeoutMs: number): Promise<Replies[R['type']]>;
   /** Ends the child for good. Calls still open are lost. */
   close(): Promise<void>;
@@ -76,7 +81,7 @@ const ENTRY = fileURLToPath(new URL('./worker.ts', import.meta.url));
 interface Open {
   readonly resolve: (value: never) => void;
   readonly reject: (error: ChildError) => void;
-  readonly watchdog: NodeJS.Timeout;
+  readonly timeoutMs: number;
 }
 
 /** @param entry path of the child's program; another one only in tests */
@@ -87,7 +92,9 @@ export function superviseChild(role: Role, events: ChildEvents, entry: string = 
   let failures = 0;
   let closing = false;
   let nextJob = 0;
+  /** The oldest first; the child works on that one. */
   const open = new Map<number, Open>();
+  let watchdog: NodeJS.Timeout | undefined;
 
   function start(): void {
     restart = undefined;
@@ -119,9 +126,17 @@ export function superviseChild(role: Role, events: ChildEvents, entry: string = 
     const call = open.get(reply.job);
     if (call === undefined) return;
     open.delete(reply.job);
-    clearTimeout(call.watchdog);
+    watchOldest();
     if ('failed' in reply) call.reject(new ChildError('refused', reply.failed));
     else call.resolve(reply.value as never);
+  }
+
+  /** Nothing can interrupt native code but the end of its process. 'exit' then rejects what it held. */
+  function watchOldest(): void {
+    clearTimeout(watchdog);
+    const [oldest] = open.values();
+    const target = child;
+    watchdog = oldest && setTimeout(() => target?.kill('SIGKILL'), oldest.timeoutMs);
   }
 
   function ended(which: ChildProcess, code: number | null, signal: string | null): void {
@@ -134,11 +149,9 @@ export function superviseChild(role: Role, events: ChildEvents, entry: string = 
     }
     const lost = [...open.values()];
     open.clear();
+    clearTimeout(watchdog);
     const how = signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`;
-    for (const call of lost) {
-      clearTimeout(call.watchdog);
-      call.reject(new ChildError('lost', `the ${role} process ${how}`));
-    }
+    for (const call of lost) call.reject(new ChildError('lost', `the ${role} process ${how}`));
     events.watch.exited({ role, code, signal, expected: closing });
     events.exited();
   }
@@ -160,9 +173,8 @@ export function superviseChild(role: Role, events: ChildEvents, entry: string = 
       if (target === undefined) return Promise.reject(new ChildError('lost', `the ${role} process is not running`));
       const job = nextJob++;
       return new Promise((resolve, reject) => {
-        // Nothing can interrupt native code but the end of its process. 'exit' then rejects the call.
-        const watchdog = setTimeout(() => target.kill('SIGKILL'), timeoutMs);
-        open.set(job, { resolve, reject, watchdog });
+        open.set(job, { resolve, reject, timeoutMs });
+        if (open.size === 1) watchOldest();
         // A message that cannot be sent means that the child is gone: 'exit' follows.
         target.send({ job, request } satisfies Call, () => {});
       });

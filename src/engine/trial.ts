@@ -13,8 +13,8 @@ import type { TrialWorker, WindowOutput } from './inference-process.ts';
 import type { ExecutionProvider, GraphChoice, LoadGraph, LoadTokenizer } from './protocol.ts';
 import { stampHeld, stampPath } from './stamp.ts';
 import { ChildError } from './supervisor.ts';
-import type { Tokenizers } from './tokenizers.ts';
-import { cutWindows } from './windows.ts';
+import type { TokenizedText, Tokenizers } from './tokenizers.ts';
+import { cutWindows, textTokens } from './windows.ts';
 
 /** Why a sound folder is not a model that can serve. */
 export class TrialError extends Error {
@@ -104,8 +104,11 @@ export async function tryBundle(
   batchTokens: number,
 ): Promise<GraphChoice> {
   try {
-    const [choice] = await Promise.all([worker.load(specs.graph), tokenizers.load(specs.tokenizer)]);
-    const problems = await replayGolden(bundle, specs.graph.model, choice, tokenizers, worker, batchTokens);
+    const [choice, tokenized] = await Promise.all([
+      worker.load(specs.graph),
+      tokenizeGolden(bundle, specs.tokenizer, tokenizers),
+    ]);
+    const problems = await replayGolden(bundle, specs.graph.model, choice, tokenized, worker, batchTokens);
     if (problems.length === 0) return choice;
     await worker.unload(specs.graph.model);
     const more = problems.length > SHOWN ? [`${problems.length - SHOWN} more problems`] : [];
@@ -116,20 +119,28 @@ export async function tryBundle(
   }
 }
 
+async function tokenizeGolden(
+  { golden }: Bundle,
+  spec: LoadTokenizer,
+  tokenizers: TrialTokenizers,
+): Promise<readonly TokenizedText[]> {
+  await tokenizers.load(spec);
+  return tokenizers.inspect(
+    spec.model,
+    golden.items.map((item) => item.text),
+  );
+}
+
 async function replayGolden(
   { golden, manifest }: Bundle,
   model: string,
   choice: GraphChoice,
-  tokenizers: TrialTokenizers,
+  tokenized: readonly TokenizedText[],
   worker: TrialWorker,
   batchTokens: number,
 ): Promise<readonly string[]> {
   const graph = manifest.graphs.find((entry) => entry.file === basename(choice.graph.path));
   const precision = graph?.precision ?? '';
-  const tokenized = await tokenizers.inspect(
-    model,
-    golden.items.map((item) => item.text),
-  );
   const windows = tokenized.map((text) => ('error' in text ? [] : cutWindows(text.ids, manifest.input)));
 
   const replay = (outputs: readonly (readonly WindowOutput[])[]): Replayed[] =>
@@ -139,18 +150,20 @@ async function replayGolden(
         : replayed(text, windows[i] as Int32Array[], outputs[i] as readonly WindowOutput[], manifest),
     );
 
-  const alone: WindowOutput[][] = [];
-  for (const own of windows) alone.push(own.length === 0 ? [] : await worker.run(model, own));
-  const problems = compareGolden(golden, precision, replay(alone), 'alone');
+  const batches = mixedBatches(windows, batchTokens);
+  const outputs = await worker.runInTurn(model, [
+    ...windows.filter((own) => own.length > 0),
+    ...batches.map((batch) => batch.map(({ ids }) => ids)),
+  ]);
 
+  let next = 0;
+  const alone = windows.map((own) => (own.length === 0 ? [] : (outputs[next++] as WindowOutput[])));
+  const problems = compareGolden(golden, precision, replay(alone), 'alone');
   const mixed = alone.map((own) => [...own]);
-  for (const batch of mixedBatches(windows, batchTokens)) {
-    const outputs = await worker.run(
-      model,
-      batch.map(({ ids }) => ids),
-    );
+  for (const batch of batches) {
+    const rows = outputs[next++] as WindowOutput[];
     batch.forEach(({ text, window }, row) => {
-      (mixed[text] as WindowOutput[])[window] = outputs[row] as WindowOutput;
+      (mixed[text] as WindowOutput[])[window] = rows[row] as WindowOutput;
     });
   }
   return [...problems, ...compareGolden(golden, precision, replay(mixed), 'in a mixed batch')];
@@ -163,7 +176,7 @@ function replayed(
   manifest: Manifest,
 ): Replayed {
   const scored = ids.map((own, w) => ({ tokens: own.length, ...(outputs[w] as WindowOutput) }));
-  const combined = combineWindows(scored, positiveColumns(manifest), textTokens(text.ids, manifest));
+  const combined = combineWindows(scored, positiveColumns(manifest), textTokens(text.ids, manifest.input));
   return {
     normalized: text.normalized,
     windows: ids.map((own, w) => ({ ids: own, ...(outputs[w] as WindowOutput) })),
@@ -180,12 +193,16 @@ interface GoldenWindow {
 /**
  * Short and long windows together, so that padding would show: both ends of the order of length in turn.
  *
- * Of a text of several windows only the last joins: they are all full, so padding cannot touch them, and they ran
- * beside each other already.
+ * Of all texts of several windows one window joins: they are full, so padding cannot touch them, and they ran beside
+ * each other already.
  */
 function mixedBatches(windows: readonly (readonly Int32Array[])[], batchTokens: number): GoldenWindow[][] {
+  const several = windows.findIndex((own) => own.length > 1);
   const all = windows
-    .flatMap((own, text) => own.map((ids, window): GoldenWindow => ({ text, window, ids })).slice(-1))
+    .flatMap((own, text): GoldenWindow[] => {
+      const [ids] = own;
+      return ids !== undefined && (own.length === 1 || text === several) ? [{ text, window: 0, ids }] : [];
+    })
     .sort((a, b) => b.ids.length - a.ids.length);
   const dealt = all.map((_, i) => all[i % 2 === 0 ? i / 2 : all.length - (i + 1) / 2] as GoldenWindow);
   const batches: GoldenWindow[][] = [];
@@ -204,9 +221,4 @@ function mixedBatches(windows: readonly (readonly Int32Array[])[], batchTokens: 
 /** Columns of `probabilities` that mean "offensive". */
 export function positiveColumns(manifest: Manifest): readonly number[] {
   return manifest.positiveLabels.map((label) => manifest.labels.indexOf(label));
-}
-
-/** Tokens of a text, each real one counted once, special tokens included. */
-export function textTokens(ids: Int32Array, { input }: Manifest): number {
-  return ids.length + input.prefixIds.length + input.suffixIds.length;
 }

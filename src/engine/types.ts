@@ -215,6 +215,8 @@ export interface EngineObserver {
   /** A child process was started or replaced. */
   workerStarted?(event: { role: string; pid: number | undefined }): void;
   workerExited(event: { role: string; code: number | null; signal: string | null; expected: boolean }): void;
+  /** At start: all bundles are read, and child processes begin to try them. */
+  trying?(): void;
   /** A bundle was loaded, refused, unloaded or kept; also at start. */
   bundle?(event: BundleOutcome): void;
   /** A process that was restarted cannot load what is served: its files were written over. Others may still have it. */

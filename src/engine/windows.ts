@@ -27,6 +27,11 @@ export function cutWindows(ids: Int32Array, shape: WindowShape): Int32Array[] {
   });
 }
 
+/** Tokens of a text, each real one counted once, special tokens included. */
+export function textTokens(ids: Int32Array, { prefixIds, suffixIds }: WindowShape): number {
+  return ids.length + prefixIds.length + suffixIds.length;
+}
+
 function frame(ids: Int32Array, { prefixIds, suffixIds }: WindowShape): Int32Array {
   const window = new Int32Array(prefixIds.length + ids.length + suffixIds.length);
   window.set(prefixIds);

@@ -6,13 +6,8 @@ import { describe, it, type TestContext } from 'node:test';
 
 import { statedGraphs } from '../../src/bundle/stated-graphs.ts';
 import { chooseMeasured, cutByBudget, divisions, type Measured, usualLengths } from '../../src/engine/calibration.ts';
-import {
-  type Calibration,
-  CalibrationError,
-  readCalibration,
-  unfitness,
-  writeCalibration,
-} from '../../src/engine/calibration-file.ts';
+import { CalibrationError } from '../../src/engine/calibration-error.ts';
+import { type Calibration, readCalibration, unfitness, writeCalibration } from '../../src/engine/calibration-file.ts';
 import { type Machine, thisMachine } from '../../src/engine/machine.ts';
 import { chooseSizing, completeSizing, sizingRule } from '../../src/engine/sizing.ts';
 
