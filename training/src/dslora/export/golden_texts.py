@@ -93,11 +93,10 @@ def golden_texts(max_tokens: int) -> tuple[str, ...]:
     return (
         *_SHORT,
         # Every window the same, so which of them decides cannot matter.
-        "river " * (3 * words),
+        "river " * words,
         _repeat(_CALM, words),
-        _repeat(_ANGRY, 2 * words),
-        _repeat(mixed, 3 * words),
-        "一二三四五六七八九十" * (words // 4),
+        _repeat(mixed, 2 * words),
+        "一二三四五六七八九十" * (words // 8),
     )
 
 
