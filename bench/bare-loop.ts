@@ -4,6 +4,8 @@
  * Asked over IPC with a BareRequest, answers with a BareReply. Windows come tokenised and are padded before the clock
  * starts, so no tokenizer, no HTTP and no other process is in the way.
  */
+import { setTimeout as delay } from 'node:timers/promises';
+
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 
 export interface BareRequest {
@@ -14,6 +16,8 @@ export interface BareRequest {
   readonly padId: number;
   /** Batches are run in order, all of them, again and again until this much time has passed; 0 runs them once. */
   readonly seconds: number;
+  /** Idle milliseconds before each run: a process that was woken finds its caches cold. */
+  readonly pauseMs: number;
 }
 
 export interface BareReply {
@@ -57,6 +61,7 @@ process.on('message', async (request: BareRequest) => {
   const begun = performance.now();
   do {
     for (const feed of feeds) {
+      if (request.pauseMs > 0) await delay(request.pauseMs);
       const started = performance.now();
       await session.run(feed);
       times.push(performance.now() - started);

@@ -20,8 +20,8 @@ export interface BareSetting {
 export interface Bare {
   /** Tokens a second, padding not counted, of all processes together. */
   throughput(setting: BareSetting, seconds: number): Promise<number>;
-  /** Milliseconds of one window at a time, for each of the windows. */
-  latencies(threads: number, windows: readonly Int32Array[]): Promise<Float64Array>;
+  /** Milliseconds of one window at a time, for each of the windows. @param pauseMs idle time before each */
+  latencies(threads: number, windows: readonly Int32Array[], pauseMs?: number): Promise<Float64Array>;
   /** Tries every setting for a moment and returns the quickest, and what each reached in tokens a second. */
   best(
     seconds: number,
@@ -55,7 +55,7 @@ export function startBare({ graph, manifest, windows }: Workload, cpus: number):
         // Dealt in turn: neighbours are of one length, so every process has the same work.
         const own = batches.filter((_, i) => i % processes === p);
         if (own.length === 0) return 0;
-        const { times } = await ask(child, { graph, threads, batches: own, padId, seconds });
+        const { times } = await ask(child, { graph, threads, batches: own, padId, seconds, pauseMs: 0 });
         const passes = times.length / own.length;
         const tokens = own.flat().reduce((sum, window) => sum + window.length, 0);
         return (1000 * passes * tokens) / times.reduce((a, b) => a + b, 0);
@@ -66,9 +66,9 @@ export function startBare({ graph, manifest, windows }: Workload, cpus: number):
 
   return {
     throughput,
-    async latencies(threads, single) {
+    async latencies(threads, single, pauseMs = 0) {
       const batches = single.map((window) => [window]);
-      return (await ask(children[0] as ChildProcess, { graph, threads, batches, padId, seconds: 0 })).times;
+      return (await ask(children[0] as ChildProcess, { graph, threads, batches, padId, seconds: 0, pauseMs })).times;
     },
     async best(seconds) {
       const tried: [BareSetting, number][] = [];
