@@ -162,8 +162,8 @@ async function replayGolden(
   const mixed = alone.map((own) => [...own]);
   for (const batch of batches) {
     const rows = outputs[next++] as WindowOutput[];
-    batch.forEach(({ text, window }, row) => {
-      (mixed[text] as WindowOutput[])[window] = rows[row] as WindowOutput;
+    batch.forEach(({ text }, row) => {
+      (mixed[text] as WindowOutput[])[0] = rows[row] as WindowOutput;
     });
   }
   return [...problems, ...compareGolden(golden, precision, replay(mixed), 'in a mixed batch')];
@@ -184,9 +184,9 @@ function replayed(
   };
 }
 
+/** A text's first window. */
 interface GoldenWindow {
   readonly text: number;
-  readonly window: number;
   readonly ids: Int32Array;
 }
 
@@ -201,7 +201,7 @@ function mixedBatches(windows: readonly (readonly Int32Array[])[], batchTokens: 
   const all = windows
     .flatMap((own, text): GoldenWindow[] => {
       const [ids] = own;
-      return ids !== undefined && (own.length === 1 || text === several) ? [{ text, window: 0, ids }] : [];
+      return ids !== undefined && (own.length === 1 || text === several) ? [{ text, ids }] : [];
     })
     .sort((a, b) => b.ids.length - a.ids.length);
   const dealt = all.map((_, i) => all[i % 2 === 0 ? i / 2 : all.length - (i + 1) / 2] as GoldenWindow);
