@@ -1,6 +1,8 @@
 /** What a process and its descendants use of memory and processor, from /proc (Linux; elsewhere nothing is known). */
 import { readdirSync, readFileSync } from 'node:fs';
 
+import { tenth } from './statistics.ts';
+
 export interface ProcessUse {
   readonly pid: number;
   /** `main`, or the role of a child: `tokenizer`, `inference`. */
@@ -22,6 +24,15 @@ export function useOfTree(root: number): ProcessUse[] {
   const belongs = (pid: number | undefined): boolean =>
     pid === root || (pid !== undefined && belongs(parents.get(pid)));
   return [...parents.keys()].filter(belongs).flatMap((pid) => useOf(pid, pid === root));
+}
+
+/** What reports keep of each process's memory. */
+export function memoryByProcess(uses: readonly ProcessUse[] = []) {
+  return uses.map(({ role, pssMiB, anonymousMiB }) => ({
+    role,
+    pssMiB: tenth(pssMiB),
+    anonymousMiB: tenth(anonymousMiB),
+  }));
 }
 
 export function totalPss(uses: readonly ProcessUse[]): number {

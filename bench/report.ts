@@ -6,6 +6,7 @@ import { cpus as processors, totalmem } from 'node:os';
 import { dirname } from 'node:path';
 
 import type { Row } from './measurement.ts';
+import { tenth } from './statistics.ts';
 import type { Workload } from './workload.ts';
 
 /** What figures hold for. */
@@ -43,7 +44,7 @@ export function conditionsOf(workload: Workload, cpus: number, effort: string): 
     model: `${name} ${version}`,
     precision: workload.precision,
     texts: `${workload.texts.length} ${workload.source}`,
-    meanTokens: Math.round(workload.meanTokens * 10) / 10,
+    meanTokens: tenth(workload.meanTokens),
     effort,
   };
 }

@@ -14,6 +14,11 @@ export function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
+/** To one decimal, as reports keep sizes and times. */
+export function tenth(value: number): number {
+  return Math.round(value * 10) / 10;
+}
+
 /** Median, and the smallest and largest value. */
 export interface Spread {
   readonly median: number;

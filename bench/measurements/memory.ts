@@ -5,9 +5,9 @@ import { basename, join } from 'node:path';
 
 import { groupedTexts, measureLoad, singleTexts } from '../loads.ts';
 import { type Measurement, short } from '../measurement.ts';
-import { type ProcessUse, totalPss } from '../processes.ts';
+import { memoryByProcess, type ProcessUse, totalPss } from '../processes.ts';
 import { startService } from '../service.ts';
-import { slopeOf } from '../statistics.ts';
+import { slopeOf, tenth } from '../statistics.ts';
 
 const AT_MOST_MIB = 400;
 const WORKERS = 2;
@@ -60,14 +60,9 @@ export const memory: Measurement = {
         lastMiB: last,
         slopeMiBPerMinute: { slope, low95: low, high95: high },
         minutes: effort.memorySeconds / 60,
-        processes: { settled: sizes(samples[settled]?.uses), last: sizes(samples.at(-1)?.uses) },
+        processes: { settled: memoryByProcess(samples[settled]?.uses), last: memoryByProcess(samples.at(-1)?.uses) },
         samples: totals.map(([seconds, mib]) => [tenth(seconds), tenth(mib)]),
       },
     };
   },
 };
-
-const tenth = (value: number) => Math.round(value * 10) / 10;
-
-const sizes = (uses: readonly ProcessUse[] = []) =>
-  uses.map(({ role, pssMiB, anonymousMiB }) => ({ role, pssMiB: tenth(pssMiB), anonymousMiB: tenth(anonymousMiB) }));

@@ -13,6 +13,7 @@ import { parseArgs } from 'node:util';
 
 import { totalPss } from '../../bench/processes.ts';
 import { startService } from '../../bench/service.ts';
+import { tenth } from '../../bench/statistics.ts';
 import { syntheticTexts } from '../../bench/texts.ts';
 
 const { values: options } = parseArgs({
@@ -50,7 +51,7 @@ try {
     const uses = service.use();
     byRole = {};
     for (const { role, pssMiB: own } of uses) byRole[role] = Math.round((byRole[role] ?? 0) + own);
-    return Math.round(totalPss(uses) * 10) / 10;
+    return tenth(totalPss(uses));
   }
 
   async function classify(some: readonly string[]): Promise<void> {

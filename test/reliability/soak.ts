@@ -11,10 +11,10 @@
  */
 import { parseArgs } from 'node:util';
 import { type LoadResult, latencies, sendLoad } from '../../bench/load.ts';
-import { type ProcessUse, totalPss } from '../../bench/processes.ts';
+import { memoryByProcess, type ProcessUse, totalPss } from '../../bench/processes.ts';
 import { conditionsOf } from '../../bench/report.ts';
 import { startService } from '../../bench/service.ts';
-import { quantile, slopeOf, spread } from '../../bench/statistics.ts';
+import { quantile, slopeOf, spread, tenth } from '../../bench/statistics.ts';
 import { loadWorkload } from '../../bench/workload.ts';
 import { usableCpus } from '../../src/engine/cpus.ts';
 import { expectedStatus, KINDS, mixedTraffic } from './mixed-traffic.ts';
@@ -125,18 +125,10 @@ const result = {
 };
 conclude(result, options.save);
 
-function tenth(value: number): number {
-  return Math.round(value * 10) / 10;
-}
-
 function sizes(sample: (typeof memory)[number] | undefined) {
   return {
     compiledMiB: tenth(sample?.compiledMiB ?? Number.NaN),
-    processes: sample?.uses.map(({ role, pssMiB, anonymousMiB }) => ({
-      role,
-      pssMiB: tenth(pssMiB),
-      anonymousMiB: tenth(anonymousMiB),
-    })),
+    processes: memoryByProcess(sample?.uses),
   };
 }
 
