@@ -29,6 +29,8 @@ const FORBIDDEN: readonly [file: string, imports: string][] = [
   ['src/moderation/x.ts', 'onnxruntime-node'],
   ['src/api/x.ts', '../engine/engine.ts'],
   ['src/api/x.ts', '../main.ts'],
+  ['src/api/x.ts', '../serve.ts'],
+  ['src/moderation/x.ts', '../serve.ts'],
   ['src/api/compat/x.ts', '../../engine/engine.ts'],
   ['src/api/x.ts', 'onnxruntime-node'],
   ['src/main.ts', 'onnxruntime-node'],
