@@ -20,6 +20,11 @@ from dslora.export.placement import RUNTIME_NAMES, Placement, read_placements
 Floats = NDArray[np.float32]
 
 _SAID: Final = {"cpu": "the CPU", "cuda": "CUDA"}
+#: As the service sets it (src/engine/session.ts): what is compared and measured here is what answers there.
+_OPTIMIZATION: Final = {
+    "cpu": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "cuda": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
 
 
 class GraphSession:
@@ -131,6 +136,7 @@ def _options() -> Any:
 
 
 def _session(file: Path, options: Any, provider: str) -> Any:
+    options.graph_optimization_level = _OPTIMIZATION[provider]
     if has_large_data(file):
         # Else every matrix is in memory a second time, packed for its products.
         options.add_session_config_entry("session.disable_prepacking", "1")
