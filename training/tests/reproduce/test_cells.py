@@ -80,7 +80,7 @@ def test_a_key_tells_every_setting_apart_and_nothing_else(cell: Cell) -> None:
 
 def test_equal_cells_of_several_tables_are_planned_once(preset: Preset, tmp_path: Path) -> None:
     tables = [EXPERIMENTS["table3"], EXPERIMENTS["table4"], EXPERIMENTS["figure3"]]
-    preset = replace(preset, strengths=(0.0, 0.1))
+    preset = replace(preset, strengths=(0.0, 0.1), component_strengths=())
     tuning, cells = plan(tables, preset, 2, Results(tmp_path))
     assert tuning == []
     # LoRA, + L1, + gate, DS-LoRA and equal parameters; six more gates; the figure's points are all there already.

@@ -126,7 +126,16 @@ def _strengths(preset: Preset) -> tuple[Variant, ...]:
         Variant(f"λ = {value}", "ds-lora", l1={"strength": value}) if value else Variant("λ = 0", "lora-gate")
         for value in preset.strengths
     ]
-    return (_LORA, *points)
+    components = [
+        Variant(f"λ = {value}, whole components", "ds-lora", l1={"strength": value, "unit": "component"}, beyond=True)
+        for value in preset.component_strengths
+    ]
+    return (_LORA, *points, *components)
+
+
+def unit_of(variant: Variant) -> str:
+    """What the penalty of a row makes zero at once; of a row without one, an element."""
+    return str(variant.l1.get("unit", "element"))
 
 
 EXPERIMENTS: Final[Mapping[str, Experiment]] = {

@@ -1,6 +1,6 @@
 """The report's figures: one style, intervals drawn, colours that colour-blind people can tell apart (Okabe and Ito)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,11 +14,15 @@ from matplotlib.figure import Figure
 from dslora.evaluation.metrics import Measurement
 from dslora.files import replacing
 from dslora.reproduce.bootstrap import macro_f1
+from dslora.reproduce.experiments import Variant, unit_of
 from dslora.reproduce.rows import Row, reference_of
 
 _BLUE: Final = "#0072B2"
 _ORANGE: Final = "#D55E00"
 _GREY: Final = "#666666"
+_GREEN: Final = "#009E73"
+# What the penalty makes zero at once, as curves show it.
+_UNITS: Final = (("element", "DS-LoRA", _ORANGE, "s"), ("component", "DS-LoRA, whole components", _GREEN, "D"))
 # Any: the stubs want each name as a literal.
 _STYLE: Final[Any] = {
     "figure.facecolor": "white",
@@ -116,27 +120,68 @@ def strengths(rows: Sequence[Row], title: str) -> Figure | None:
     if not shown:
         return None
     reference = reference_of(rows, shown[0])
-    places = [float(row.variant.l1.get("strength", 0.0)) for row in shown]
     with pyplot.rc_context(_STYLE):
         figure, (above, below) = pyplot.subplots(2, 1, figsize=(6, 5), sharex=True, height_ratios=(3, 2))
         if reference is not None:
             lora = reference.interval(macro_f1)
             above.axhspan(100 * lora.interval95[0], 100 * lora.interval95[1], color=_BLUE, alpha=0.12, linewidth=0)
             above.axhline(100 * lora.value, color=_BLUE, linestyle="--", label="LoRA")
-        _curve(above, places, [row.interval(macro_f1) for row in shown], "DS-LoRA", _ORANGE, "s")
+        for unit, label, colour, marker in _UNITS:
+            curve = [row for row in shown if unit_of(row.variant) == unit]
+            if not curve:
+                continue
+            places = [float(row.variant.l1.get("strength", 0.0)) for row in curve]
+            _curve(above, places, [row.interval(macro_f1) for row in curve], label, colour, marker)
+            zeros = [[100 * result["zeros"] for result in row.by_seed.values()] for row in curve]
+            middle = [sum(values) / len(values) for values in zeros]
+            spans = [
+                [mean - min(values) for mean, values in zip(middle, zeros, strict=True)],
+                [max(values) - mean for mean, values in zip(middle, zeros, strict=True)],
+            ]
+            below.errorbar(places, middle, yerr=spans, color=colour, marker=marker, capsize=3)
         above.set_ylabel("macro-F1, points")
         above.set_title(title, loc="left")
-        above.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
-        zeros = [[100 * result["zeros"] for result in row.by_seed.values()] for row in shown]
-        middle = [sum(values) / len(values) for values in zeros]
-        spans = [
-            [mean - min(values) for mean, values in zip(middle, zeros, strict=True)],
-            [max(values) - mean for mean, values in zip(middle, zeros, strict=True)],
-        ]
-        below.errorbar(places, middle, yerr=spans, color=_ORANGE, marker="s", capsize=3)
+        above.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
         below.set_ylabel("exact zeros in A and B, %\n(lowest to highest seed)")
         below.set_xlabel("λ")
         below.set_ylim(0, 100)
+        return figure
+
+
+def gains(found: Mapping[str, Any], variants: Sequence[Variant], title: str) -> Figure | None:
+    """Rank left, size and time of the served graph over λ (:mod:`dslora.reproduce.gain`), beside merged LoRA's."""
+    models = found["models"]
+    measured = [variant for variant in variants if variant.label in models and variant.method != "lora"]
+    if not measured:
+        return None
+    with pyplot.rc_context(_STYLE):
+        figure, panels = pyplot.subplots(4, 1, figsize=(6, 8.5), sharex=True)
+        for unit, label, colour, marker in _UNITS:
+            curve = [variant for variant in measured if unit_of(variant) == unit]
+            if not curve:
+                continue
+            places = [float(variant.l1.get("strength", 0.0)) for variant in curve]
+            own = [models[variant.label] for variant in curve]
+            left = [100 * each["rank"]["left"] / each["rank"]["of"] for each in own]
+            panels[0].plot(places, left, color=colour, marker=marker, label=label)
+            panels[1].plot(places, [each["bytesMore"] / 1024 for each in own], color=colour, marker=marker)
+            for panel, shape in zip(panels[2:], found["shapes"], strict=True):
+                times = [each["time"][shape] for each in own]
+                middle = [100 * (each["ratio"] - 1) for each in times]
+                spans = [
+                    [100 * (each["ratio"] - each["low"]) for each in times],
+                    [100 * (each["high"] - each["ratio"]) for each in times],
+                ]
+                panel.errorbar(places, middle, yerr=spans, color=colour, marker=marker, capsize=3)
+        for panel, shape in zip(panels[2:], found["shapes"], strict=True):
+            panel.axhline(0, color=_BLUE, linestyle="--")
+            panel.set_ylabel(f"time at {shape}\nover merged LoRA's, %")
+        panels[0].set_ylabel("rank left, %")
+        panels[0].set_ylim(0, 105)
+        panels[0].set_title(title, loc="left")
+        panels[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+        panels[1].set_ylabel("graph over merged\nLoRA's, KiB")
+        panels[-1].set_xlabel("λ")
         return figure
 
 

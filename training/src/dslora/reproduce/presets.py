@@ -24,6 +24,7 @@ class Preset:
         grid: Values to choose from on the development split with seed 0, by dotted name; empty: settings are fixed.
         ranks: Of figure 2.
         strengths: λ of figure 3; 0 is the method without L1.
+        component_strengths: λ of figure 3 where the penalty takes whole rank components.
         seeds: As many unless asked for otherwise.
         transfer_rows: Test rows of each other data set; 0 takes all.
         max_tokens: Longest window.
@@ -40,6 +41,7 @@ class Preset:
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     ranks: tuple[int, ...] = (2, 4, 8, 16, 32)
     strengths: tuple[float, ...] = (0.0, 0.1, 0.15, 0.2, 0.3, 0.5)
+    component_strengths: tuple[float, ...] = (0.1, 0.2, 0.3)
     seeds: int = 5
     transfer_rows: int = 0
     max_tokens: int = 128

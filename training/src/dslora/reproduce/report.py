@@ -10,6 +10,7 @@ from dslora.files import write_text
 from dslora.reproduce import paper, plots, sections
 from dslora.reproduce.cost import cost
 from dslora.reproduce.experiments import EXPERIMENTS, Experiment
+from dslora.reproduce.gain import gain, read_gain
 from dslora.reproduce.presets import Preset
 from dslora.reproduce.results import Results
 from dslora.reproduce.rows import Row, gather
@@ -107,6 +108,8 @@ def _preset(
             for data in experiment.data:
                 rows = gather(experiment, preset, base, data, results)
                 body = list(_experiment(experiment, preset, base, data, rows, figures))
+                if experiment.kind == "strengths" and body:
+                    body += _gain(out, experiment, preset, base, data, figures)
                 if body:
                     yield from (f"### {_title(experiment, preset, base, data)}", "", *body)
                 if experiment.kind == "comparison":
@@ -135,14 +138,7 @@ def _experiment(
 ) -> Iterator[str]:
     if not rows:
         return
-    name = "-".join(
-        [
-            preset.name,
-            experiment.name,
-            *([data] if len(experiment.data) > 1 else []),
-            *([base.rpartition("/")[2]] if len(preset.bases) > 1 else []),
-        ]
-    )
+    name = _name(experiment, preset, base, data)
     title = f"{data}, {base.rpartition('/')[2]}"
     if experiment.kind == "gates":
         yield from sections.gates(rows)
@@ -151,13 +147,41 @@ def _experiment(
         yield from sections.examples(rows)
         return
     draw = {"comparison": plots.differences, "ranks": plots.ranks, "strengths": plots.strengths}[experiment.kind]
-    figure = draw(rows, title)
-    if figure is not None:
-        yield from (f"![{experiment.title}]({name}.svg)", "")
-        if figures is None:
-            plots.drop(figure)
-        else:
-            figures[name] = figure
+    yield from _figure(draw(rows, title), experiment.title, name, figures)
     if experiment.kind == "strengths":
         yield from (f"The paper: {paper.FIGURE3}.", "")
     yield from sections.comparison(rows, data)
+
+
+def _gain(
+    out: Path, experiment: Experiment, preset: Preset, base: str, data: str, figures: dict[str, Figure] | None
+) -> list[str]:
+    found = read_gain(out, preset, base)
+    if found is None:
+        return []
+    variants = experiment.rows(preset)
+    drawn = plots.gains(found, variants, f"{data}, {base.rpartition('/')[2]}, seed {found['seed']}")
+    name = f"{_name(experiment, preset, base, data)}-gain"
+    return [*gain(found, variants), *_figure(drawn, "What zeros buy", name, figures)]
+
+
+def _figure(figure: Figure | None, title: str, name: str, figures: dict[str, Figure] | None) -> Iterator[str]:
+    """Its line, and the figure itself to whoever wants it."""
+    if figure is None:
+        return
+    yield from (f"![{title}]({name}.svg)", "")
+    if figures is None:
+        plots.drop(figure)
+    else:
+        figures[name] = figure
+
+
+def _name(experiment: Experiment, preset: Preset, base: str, data: str) -> str:
+    return "-".join(
+        [
+            preset.name,
+            experiment.name,
+            *([data] if len(experiment.data) > 1 else []),
+            *([base.rpartition("/")[2]] if len(preset.bases) > 1 else []),
+        ]
+    )

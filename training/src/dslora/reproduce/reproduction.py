@@ -6,6 +6,7 @@ from typing import Final
 
 from dslora.reproduce.cost import measure_cost
 from dslora.reproduce.experiments import Experiment, plan
+from dslora.reproduce.gain import measure_gain
 from dslora.reproduce.presets import PRESETS, Preset
 from dslora.reproduce.results import Results
 from dslora.reproduce.work import drain_in_processes
@@ -49,6 +50,8 @@ def reproduce(
         # Settled only now: the first wave has chosen.
         _, final = plan([experiment], preset, seeds, results)
         drain_in_processes(final, cells, results, data_dir, workers)
+        if experiment.kind == "strengths":
+            measure_gain(out, preset, experiment, results, cells)
         write_report(out, results, presets, shown)
         print(f"{experiment.title}, preset {preset.name}: {len(final)} cells, report in {out}")
     if not experiments:

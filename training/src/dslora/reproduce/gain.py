@@ -1,0 +1,182 @@
+"""What zeros buy: the graphs of figure 3's models as they would be served, their size and their time along λ.
+
+One seed, the first: size and time hardly depend on it. The measure is merged LoRA, which costs what the base costs. A
+measurement is kept like a cell: delete its file to measure again. Times are processor time, so other load hardly shows.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import onnx_ir as ir
+
+from dslora.bench import ratio
+from dslora.classifier import Classifier
+from dslora.export.fused import FusionError
+from dslora.export.graph import build_graph
+from dslora.export.layouts import AUTO, REFERENCE, SHAPES, arrange, candidates
+from dslora.export.ranks import prune
+from dslora.export.session import GraphSession
+from dslora.files import write_json
+from dslora.ngram_run import load_any_run
+from dslora.reproduce.experiments import REFERENCE as LORA
+from dslora.reproduce.experiments import Experiment, Variant, choose, make_cell
+from dslora.reproduce.markdown import bullets, table
+from dslora.reproduce.presets import Preset
+from dslora.reproduce.results import Results
+from dslora.run import Run
+from dslora.run_record import RUN_FILE
+from dslora.sparsity import measure_sparsity
+
+_SEED: Final = 0
+_ROUNDS: Final = 60
+_WARM_UP: Final = 3
+_DENSE: Final = "λ = 0"
+
+
+def gain_file(out: Path, preset: Preset, base: str) -> Path:
+    """Where a measurement is kept."""
+    return out / f"zeros-{preset.name}-{base.rpartition('/')[2]}.json"
+
+
+def measure_gain(
+    out: Path, preset: Preset, experiment: Experiment, results: Results, cells: Path, rounds: int = _ROUNDS
+) -> None:
+    """Measures each base without a file whose finished runs, LoRA's among them, are all in the folder of runs.
+
+    Args:
+        out: Folder of the report.
+        preset: Its bases.
+        experiment: Figure 3.
+        results: Which cells are finished.
+        cells: Folder of runs.
+        rounds: Runs of each graph and shape, in turns.
+    """
+    for base in preset.bases:
+        path = gain_file(out, preset, base)
+        runs = {} if path.is_file() else _runs(preset, base, experiment, results, cells)
+        if LORA in runs:
+            with TemporaryDirectory() as folder:
+                sessions, models = _sessions(runs, Path(folder))
+                shapes = {f"{rows}x{tokens}": (rows, tokens) for rows, tokens in SHAPES}
+                for name, shape in shapes.items():
+                    for label, compared in _time(sessions, shape, rounds).items():
+                        models[label].setdefault("time", {})[name] = compared
+            measured = {"seed": _SEED, "precision": "fp32", "rounds": rounds, "shapes": list(shapes), "models": models}
+            write_json(path, measured)
+
+
+def _runs(preset: Preset, base: str, experiment: Experiment, results: Results, cells: Path) -> dict[str, Path]:
+    """Folders of the finished runs by the label of their row; none while one is elsewhere."""
+    found = {}
+    for data in experiment.data:
+        for variant in experiment.rows(preset):
+            choice = choose(preset, base, data, variant, results)
+            if choice is None:
+                continue
+            cell = make_cell(preset, base, data, variant, _SEED, choice)
+            if results.load(cell) is None:
+                continue
+            found[variant.label] = cells / cell.name
+    return found if all((folder / RUN_FILE).is_file() for folder in found.values()) else {}
+
+
+def _sessions(runs: Mapping[str, Path], folder: Path) -> tuple[dict[str, GraphSession], dict[str, dict[str, Any]]]:
+    sessions, models = {}, {}
+    for number, (label, run_folder) in enumerate(runs.items()):
+        run = load_any_run(run_folder)
+        if not isinstance(run, Run):
+            continue
+        file = folder / f"{number}.onnx"
+        models[label] = _save(run.classifier, file)
+        sessions[label] = GraphSession(file, threads=1)
+    smallest = models[LORA]["bytes"]
+    for model in models.values():
+        model["bytesMore"] = model["bytes"] - smallest
+    return sessions, models
+
+
+def _save(classifier: Classifier, file: Path) -> dict[str, Any]:
+    """Writes the float32 graph in its first fused layout, or as it is where nothing can be fused."""
+    zeros, modules = measure_sparsity(classifier)
+    slim = prune(classifier)
+    graph = build_graph(slim.classifier, 1.0)
+    layout = candidates(graph, AUTO)[0]
+    try:
+        model_type = slim.classifier.encoder.config.get_text_config().model_type
+        arranged = arrange(graph, model_type, layout, "fp32")
+    except FusionError:
+        layout, arranged = REFERENCE, graph
+    ir.save(arranged, file)
+    return {
+        "zeros": zeros,
+        "rank": {"left": sum(each.rank for each in slim.ranks), "of": sum(module.rank for module in modules)},
+        "modules": {"left": sum(each.rank > 0 for each in slim.ranks), "of": len(slim.ranks)},
+        "layout": layout,
+        "nodes": len(arranged.graph),
+        "bytes": file.stat().st_size,
+    }
+
+
+def _time(sessions: Mapping[str, GraphSession], shape: tuple[int, int], rounds: int) -> dict[str, dict[str, float]]:
+    """Time of each graph over merged LoRA's, taking turns."""
+    names = list(sessions)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(_WARM_UP + rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            taken = sessions[name].seconds(*shape)
+            if number >= _WARM_UP:
+                seconds[name].append(taken)
+    return {name: ratio(values, seconds[LORA], 0) for name, values in seconds.items()}
+
+
+def read_gain(out: Path, preset: Preset, base: str) -> dict[str, Any] | None:
+    """A measurement; None where nothing was measured."""
+    path = gain_file(out, preset, base)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def gain(found: Mapping[str, Any], variants: Sequence[Variant]) -> list[str]:
+    """Lines of the section: what was measured, and what follows from it in words."""
+    models, shapes = found["models"], found["shapes"]
+    known = [variant.label for variant in variants if variant.label in models and variant.label != LORA]
+    return [
+        f"What zeros buy: the {found['precision']} graphs of seed {found['seed']} as they would be served, beside "
+        "merged LoRA's, which costs what the base costs. Processor time of one run on one thread, medians of "
+        "neighbouring runs with 95 % intervals, by rows x tokens.",
+        "",
+        *table(
+            ["", "zeros", "rank left", "modules left", "KiB more", "nodes", *(f"time at {shape}" for shape in shapes)],
+            [
+                [
+                    label,
+                    f"{model['zeros']:.1%}",
+                    f"{model['rank']['left']} of {model['rank']['of']}",
+                    f"{model['modules']['left']} of {model['modules']['of']}",
+                    f"{model['bytesMore'] / 1024:.0f}",
+                    str(model["nodes"]),
+                    *(_percent(model["time"][shape]) for shape in shapes),
+                ]
+                for label in known
+                for model in [models[label]]
+            ],
+        ),
+        *bullets([_statement(models, known, shape) for shape in shapes if _DENSE in known]),
+    ]
+
+
+def _statement(models: Mapping[str, Any], known: Sequence[str], shape: str) -> str:
+    dense = models[_DENSE]["time"][shape]
+    faster = [label for label in known if models[label]["time"][shape]["high"] < dense["low"]]
+    if not faster:
+        return f"At {shape} no model with zeros takes less time than {_DENSE} (their intervals meet)."
+    told = ", ".join(f"{label} ({_percent(models[label]['time'][shape])})" for label in faster)
+    return f"At {shape} these take less time than {_DENSE} ({_percent(dense)}): {told}."
+
+
+def _percent(measured: Mapping[str, float]) -> str:
+    ratio_, low, high = (f"{100 * (measured[name] - 1):+.1f} %" for name in ("ratio", "low", "high"))
+    return f"{ratio_} [{low}, {high}]".replace("-", "−")
