@@ -140,7 +140,8 @@ def strengths(rows: Sequence[Row], title: str) -> Figure | None:
             ]
             below.errorbar(places, middle, yerr=spans, color=colour, marker=marker, capsize=3)
         above.set_ylabel("macro-F1, points")
-        above.set_title(title, loc="left")
+        # Above the legend, which is as wide as the figure.
+        above.set_title(title, loc="left", pad=24)
         above.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
         below.set_ylabel("exact zeros in A and B, %\n(lowest to highest seed)")
         below.set_xlabel("λ")
@@ -175,10 +176,10 @@ def gains(found: Mapping[str, Any], variants: Sequence[Variant], title: str) -> 
                 panel.errorbar(places, middle, yerr=spans, color=colour, marker=marker, capsize=3)
         for panel, shape in zip(panels[2:], found["shapes"], strict=True):
             panel.axhline(0, color=_BLUE, linestyle="--")
-            panel.set_ylabel(f"time at {shape}\nover merged LoRA's, %")
+            panel.set_ylabel(f"time at {shape} over\nmerged LoRA's, %")
         panels[0].set_ylabel("rank left, %")
         panels[0].set_ylim(0, 105)
-        panels[0].set_title(title, loc="left")
+        panels[0].set_title(title, loc="left", pad=24)
         panels[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
         panels[1].set_ylabel("graph over merged\nLoRA's, KiB")
         panels[-1].set_xlabel("λ")
