@@ -104,6 +104,8 @@ async function openAll(
       executionProviders: ['cpu'],
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
+      // As in the service (src/engine/session.ts).
+      graphOptimizationLevel: 'basic',
       logSeverityLevel: 3,
       // Threads of idle sessions would spin beside the one that runs.
       extra: { session: { intra_op: { allow_spinning: '0' } } },

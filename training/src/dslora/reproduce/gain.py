@@ -109,14 +109,15 @@ def _save(classifier: Classifier, file: Path) -> dict[str, Any]:
         arranged = arrange(graph, model_type, layout, "fp32")
     except FusionError:
         layout, arranged = REFERENCE, graph
-    ir.save(arranged, file)
+    data = file.with_name(f"{file.name}.data")
+    ir.save(arranged, file, external_data=data.name)
     return {
         "zeros": zeros,
         "rank": {"left": sum(each.rank for each in slim.ranks), "of": sum(module.rank for module in modules)},
         "modules": {"left": sum(each.rank > 0 for each in slim.ranks), "of": len(slim.ranks)},
         "layout": layout,
         "nodes": len(arranged.graph),
-        "bytes": file.stat().st_size,
+        "bytes": sum(part.stat().st_size for part in (file, data) if part.exists()),
     }
 
 
