@@ -140,7 +140,8 @@ def test_a_model_above_2_gib_is_exported_and_served(tokenizer: Any, texts: Label
         print(f"ready after {time.monotonic() - began:.0f} s")
         (result,) = answer(f"{address}/classify", {"text": short[0]})["results"]
     with torch.no_grad():
-        logits, gates = classifier(*(torch.tensor(rows) for rows in encoder.pad([encoder.ids(short[0])])))
+        (window,) = encoder.windows(encoder.ids(short[0]))
+        logits, gates = classifier(*(torch.tensor(rows) for rows in encoder.pad([window])))
     temperature = given.details.calibration.temperature
     expected = torch.softmax(logits / temperature, dim=-1)[0]
     assert abs(result["probabilities"]["OFF"] - expected[1].item()) <= 1e-4
