@@ -77,12 +77,21 @@ async function fetchBundle(source: string, sha256: string, target: string): Prom
   console.log(`${name}: as pinned`);
 }
 
-const [pins = '', target = ''] = process.argv.slice(2);
-const lines = (await readFile(pins, 'utf8')).split('\n').map((line) => line.trim());
-const pinned = lines.filter((line) => line !== '' && !line.startsWith('#'));
-if (pinned.length === 0) throw new Error(`${pins} names no bundle`);
-for (const line of pinned) {
-  const [, sha256 = '', source = ''] = /^([0-9a-f]{64})\s+(\S+)$/.exec(line) ?? [];
-  if (source === '') throw new Error(`A line of ${pins} must be a SHA-256 and a place, got: ${line}`);
-  await fetchBundle(source, sha256, target);
+async function fetchAll(pins: string, target: string): Promise<void> {
+  const lines = (await readFile(pins, 'utf8')).split('\n').map((line) => line.trim());
+  const pinned = lines.filter((line) => line !== '' && !line.startsWith('#'));
+  if (pinned.length === 0) throw new Error(`${pins} names no bundle`);
+  for (const line of pinned) {
+    const [, sha256 = '', source = ''] = /^([0-9a-f]{64})\s+(\S+)$/.exec(line) ?? [];
+    if (source === '') throw new Error(`A line of ${pins} must be a SHA-256 and a place, got: ${line}`);
+    await fetchBundle(source, sha256, target);
+  }
 }
+
+const [pins = '', target = ''] = process.argv.slice(2);
+await fetchAll(pins, target).catch((error: Error) => {
+  console.error(error.message);
+  // Not thrown: where the process is ended from within, Node 24 may wait for its own compiler's threads for ever
+  // (nodejs/node#54918), and then the pod would never start.
+  process.exitCode = 1;
+});
