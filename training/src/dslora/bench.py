@@ -8,7 +8,7 @@ import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -147,22 +147,50 @@ def measure_time(settings: BenchSettings, note: Callable[[str], None]) -> dict[s
     for method in settings.all_methods:
         steps[method] = _training(settings, method, settings.split).step
     batches = _batches(settings)
-    names = list(steps)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number, batch in enumerate(batches[-_WARM_UP:] + batches):
-        # Everybody starts a round equally often: who comes after a long batch of another finds a warmer cache.
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            started = time.perf_counter()
-            steps[name](batch)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if number >= _WARM_UP:
-                seconds[name].append(time.perf_counter() - started)
+    rounds = batches[-_WARM_UP:] + batches
+
+    def timed(name: str, number: int) -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        steps[name](rounds[number])
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    def finished(number: int) -> None:
         if number % 10 == 9:
-            note(f"{number + 1} of {len(batches) + _WARM_UP} batches")
+            note(f"{number + 1} of {len(rounds)} batches")
+
+    return take_turns(list(steps), len(rounds), _WARM_UP, timed, finished)
+
+
+def take_turns(
+    names: Sequence[str],
+    rounds: int,
+    warm_up: int,
+    timed: Callable[[str, int], float],
+    finished: Callable[[int], None] = lambda number: None,
+) -> dict[str, list[float]]:
+    """Seconds of each name in each round.
+
+    Everybody starts a round equally often: who comes after a long batch of another finds a warmer cache.
+
+    Args:
+        names: Who is timed.
+        rounds: How often, the warm-up among them.
+        warm_up: Rounds at the beginning that do not count.
+        timed: Runs one of them in the round of that number, and says how long it took.
+        finished: Told the number of each round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        turn = number % len(names)
+        for name in (*names[turn:], *names[:turn]):
+            taken = timed(name, number)
+            if number >= warm_up:
+                seconds[name].append(taken)
+        finished(number)
     return seconds
 
 

@@ -12,13 +12,13 @@ from typing import Any, Final
 import torch
 
 from dslora.bases import load_tokenizer, resolve_base
-from dslora.bench import BenchSettings, ratio, run_bench
+from dslora.bench import BenchSettings, ratio, run_bench, take_turns
 from dslora.classifier import Classifier, ClassifierSpec, build_classifier, default_pooling
 from dslora.encoding import text_encoder
 from dslora.files import write_json
 from dslora.methods import find_method
 from dslora.reproduce.identity import TEMPLATES
-from dslora.reproduce.markdown import NOTHING, table
+from dslora.reproduce.markdown import NOTHING, over, percent, table
 from dslora.reproduce.presets import Preset
 
 METHODS: Final = ("lora", "dora", "lora-l1", "lora-gate", "ds-lora")
@@ -64,16 +64,14 @@ def measure_latency(base: str, max_tokens: int, answers: int) -> dict[str, dict[
     models[MERGED] = merged
     encoder = text_encoder(load_tokenizer(resolve_base(base)), ("nfkc",), max_tokens, max_tokens // 4)
     windows = [encoder.windows(encoder.ids(text.format(term="", a="a", A="A")))[0] for text in TEMPLATES["en"]]
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    names = list(models)
-    for number in range(_WARM_UP + answers):
+
+    def timed(name: str, number: int) -> float:
         ids, mask = (torch.tensor(part) for part in encoder.pad([windows[number % len(windows)]]))
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
-            started = time.perf_counter()
-            models[name](ids, mask)
-            if number >= _WARM_UP:
-                seconds[name].append(time.perf_counter() - started)
+        started = time.perf_counter()
+        models[name](ids, mask)
+        return time.perf_counter() - started
+
+    seconds = take_turns(list(models), _WARM_UP + answers, _WARM_UP, timed)
     return {name: ratio(values, seconds["lora"], 0) for name, values in seconds.items()}
 
 
@@ -116,22 +114,12 @@ def _shown(found: dict[str, Any]) -> list[str]:
                 [
                     name,
                     ", ".join(_PAPER.get(name, (NOTHING,))),
-                    _over(found["methods"].get(name, {}).get("time")),
-                    _percent(found["methods"].get(name, {}).get("memory")),
-                    _over(found["latency"].get(name)),
+                    over(found["methods"].get(name, {}).get("time")),
+                    percent(found["methods"].get(name, {}).get("memory")),
+                    over(found["latency"].get(name)),
                 ]
                 for name in names
                 if name != "lora"
             ],
         ),
     ]
-
-
-def _over(measured: dict[str, float] | None) -> str:
-    if measured is None:
-        return NOTHING
-    return f"{_percent(measured['ratio'])} [{_percent(measured['low'])}, {_percent(measured['high'])}]"
-
-
-def _percent(value: float | None) -> str:
-    return NOTHING if value is None else f"{100 * (value - 1):+.1f} %".replace("-", "−")

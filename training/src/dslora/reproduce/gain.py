@@ -12,23 +12,20 @@ from typing import Any, Final
 
 import onnx_ir as ir
 
-from dslora.bench import ratio
+from dslora.bench import ratio, take_turns
 from dslora.classifier import Classifier
-from dslora.export.fused import FusionError
 from dslora.export.graph import build_graph
-from dslora.export.layouts import AUTO, REFERENCE, SHAPES, arrange, candidates
+from dslora.export.layouts import AUTO, SHAPES, arrange, candidates
 from dslora.export.ranks import prune
 from dslora.export.session import GraphSession
 from dslora.files import write_json
-from dslora.ngram_run import load_any_run
 from dslora.reproduce.experiments import REFERENCE as LORA
 from dslora.reproduce.experiments import Experiment, Variant, choose, make_cell
-from dslora.reproduce.markdown import bullets, table
+from dslora.reproduce.markdown import bullets, over, table
 from dslora.reproduce.presets import Preset
 from dslora.reproduce.results import Results
-from dslora.run import Run
+from dslora.run import load_run
 from dslora.run_record import RUN_FILE
-from dslora.sparsity import measure_sparsity
 
 _SEED: Final = 0
 _ROUNDS: Final = 60
@@ -68,8 +65,10 @@ def measure_gain(
             write_json(path, measured)
 
 
-def _runs(preset: Preset, base: str, experiment: Experiment, results: Results, cells: Path) -> dict[str, Path]:
-    """Folders of the finished runs by the label of their row; none while one is elsewhere."""
+def _runs(
+    preset: Preset, base: str, experiment: Experiment, results: Results, cells: Path
+) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Folder and result of each finished run by the label of its row; none while one is elsewhere."""
     found = {}
     for data in experiment.data:
         for variant in experiment.rows(preset):
@@ -77,20 +76,20 @@ def _runs(preset: Preset, base: str, experiment: Experiment, results: Results, c
             if choice is None:
                 continue
             cell = make_cell(preset, base, data, variant, _SEED, choice)
-            if results.load(cell) is None:
-                continue
-            found[variant.label] = cells / cell.name
-    return found if all((folder / RUN_FILE).is_file() for folder in found.values()) else {}
+            result = results.load(cell)
+            if result is not None:
+                found[variant.label] = cells / cell.name, result
+    return found if all((folder / RUN_FILE).is_file() for folder, _ in found.values()) else {}
 
 
-def _sessions(runs: Mapping[str, Path], folder: Path) -> tuple[dict[str, GraphSession], dict[str, dict[str, Any]]]:
+def _sessions(
+    runs: Mapping[str, tuple[Path, dict[str, Any]]], folder: Path
+) -> tuple[dict[str, GraphSession], dict[str, dict[str, Any]]]:
     sessions, models = {}, {}
-    for number, (label, run_folder) in enumerate(runs.items()):
-        run = load_any_run(run_folder)
-        if not isinstance(run, Run):
-            continue
+    for number, (label, (run_folder, result)) in enumerate(runs.items()):
         file = folder / f"{number}.onnx"
-        models[label] = _save(run.classifier, file)
+        saved = _save(load_run(run_folder).classifier, file)
+        models[label] = {"zeros": result["zeros"], "rank": result["rank"], **saved}
         sessions[label] = GraphSession(file, threads=1)
     smallest = models[LORA]["bytes"]
     for model in models.values():
@@ -100,20 +99,13 @@ def _sessions(runs: Mapping[str, Path], folder: Path) -> tuple[dict[str, GraphSe
 
 def _save(classifier: Classifier, file: Path) -> dict[str, Any]:
     """Writes the float32 graph in its first fused layout, or as it is where nothing can be fused."""
-    zeros, modules = measure_sparsity(classifier)
     slim = prune(classifier)
     graph = build_graph(slim.classifier, 1.0)
     layout = candidates(graph, AUTO)[0]
-    try:
-        model_type = slim.classifier.encoder.config.get_text_config().model_type
-        arranged = arrange(graph, model_type, layout, "fp32")
-    except FusionError:
-        layout, arranged = REFERENCE, graph
+    arranged = arrange(graph, slim.classifier.encoder.config.get_text_config().model_type, layout, "fp32")
     data = file.with_name(f"{file.name}.data")
     ir.save(arranged, file, external_data=data.name)
     return {
-        "zeros": zeros,
-        "rank": {"left": sum(each.rank for each in slim.ranks), "of": sum(module.rank for module in modules)},
         "modules": {"left": sum(each.rank > 0 for each in slim.ranks), "of": len(slim.ranks)},
         "layout": layout,
         "nodes": len(arranged.graph),
@@ -123,14 +115,9 @@ def _save(classifier: Classifier, file: Path) -> dict[str, Any]:
 
 def _time(sessions: Mapping[str, GraphSession], shape: tuple[int, int], rounds: int) -> dict[str, dict[str, float]]:
     """Time of each graph over merged LoRA's, taking turns."""
-    names = list(sessions)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(_WARM_UP + rounds):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
-            taken = sessions[name].seconds(*shape)
-            if number >= _WARM_UP:
-                seconds[name].append(taken)
+    seconds = take_turns(
+        list(sessions), _WARM_UP + rounds, _WARM_UP, lambda name, number: sessions[name].seconds(*shape)
+    )
     return {name: ratio(values, seconds[LORA], 0) for name, values in seconds.items()}
 
 
@@ -159,7 +146,7 @@ def gain(found: Mapping[str, Any], variants: Sequence[Variant]) -> list[str]:
                     f"{model['modules']['left']} of {model['modules']['of']}",
                     f"{model['bytesMore'] / 1024:.0f}",
                     str(model["nodes"]),
-                    *(_percent(model["time"][shape]) for shape in shapes),
+                    *(over(model["time"][shape]) for shape in shapes),
                 ]
                 for label in known
                 for model in [models[label]]
@@ -174,10 +161,5 @@ def _statement(models: Mapping[str, Any], known: Sequence[str], shape: str) -> s
     faster = [label for label in known if models[label]["time"][shape]["high"] < dense["low"]]
     if not faster:
         return f"At {shape} no model with zeros takes less time than {_DENSE} (their intervals meet)."
-    told = ", ".join(f"{label} ({_percent(models[label]['time'][shape])})" for label in faster)
-    return f"At {shape} these take less time than {_DENSE} ({_percent(dense)}): {told}."
-
-
-def _percent(measured: Mapping[str, float]) -> str:
-    ratio_, low, high = (f"{100 * (measured[name] - 1):+.1f} %" for name in ("ratio", "low", "high"))
-    return f"{ratio_} [{low}, {high}]".replace("-", "−")
+    told = ", ".join(f"{label} ({over(models[label]['time'][shape])})" for label in faster)
+    return f"At {shape} these take less time than {_DENSE} ({over(dense)}): {told}."

@@ -1,6 +1,6 @@
 """Pieces of Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dslora.evaluation.metrics import Measurement
 from dslora.reproduce.bootstrap import Difference
@@ -28,6 +28,18 @@ def differing(value: Difference | None) -> str:
     low, high = value.interval95
     text = f"{points(value.value, True)} [{points(low, True)}, {points(high, True)}]"
     return f"**{text}**" if value.seen else text
+
+
+def over(ratio: Mapping[str, float] | None) -> str:
+    """Signed percent over a reference with interval, of what :func:`dslora.bench.ratio` measured."""
+    if ratio is None:
+        return NOTHING
+    return f"{percent(ratio['ratio'])} [{percent(ratio['low'])}, {percent(ratio['high'])}]"
+
+
+def percent(ratio: float | None) -> str:
+    """Signed percent over a reference."""
+    return NOTHING if ratio is None else f"{100 * (ratio - 1):+.1f} %".replace("-", "−")
 
 
 def bullets(sentences: Sequence[str]) -> list[str]:

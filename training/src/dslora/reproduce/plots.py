@@ -168,12 +168,8 @@ def gains(found: Mapping[str, Any], variants: Sequence[Variant], title: str) -> 
             panels[1].plot(places, [each["bytesMore"] / 1024 for each in own], color=colour, marker=marker)
             for panel, shape in zip(panels[2:], found["shapes"], strict=True):
                 times = [each["time"][shape] for each in own]
-                middle = [100 * (each["ratio"] - 1) for each in times]
-                spans = [
-                    [100 * (each["ratio"] - each["low"]) for each in times],
-                    [100 * (each["high"] - each["ratio"]) for each in times],
-                ]
-                panel.errorbar(places, middle, yerr=spans, color=colour, marker=marker, capsize=3)
+                more = [Measurement(each["ratio"] - 1, (each["low"] - 1, each["high"] - 1)) for each in times]
+                _curve(panel, places, more, label, colour, marker)
         for panel, shape in zip(panels[2:], found["shapes"], strict=True):
             panel.axhline(0, color=_BLUE, linestyle="--")
             panel.set_ylabel(f"time at {shape} over\nmerged LoRA's, %")
