@@ -18,8 +18,9 @@ from dslora.methods import METHODS
 from dslora.reproduce import work
 from dslora.reproduce.cell import Cell
 from dslora.reproduce.controls import gates_fixed
-from dslora.reproduce.experiments import EXPERIMENTS, make_cell, plan
+from dslora.reproduce.experiments import EXPERIMENTS
 from dslora.reproduce.identity import TEMPLATES, TERMS
+from dslora.reproduce.plan import make_cell, plan
 from dslora.reproduce.presets import Preset
 from dslora.reproduce.results import Results, claimed, pack, unpack
 from dslora.reproduce.transfer import loaded
@@ -81,25 +82,25 @@ def test_a_key_tells_every_setting_apart_and_nothing_else(cell: Cell) -> None:
 def test_equal_cells_of_several_tables_are_planned_once(preset: Preset, tmp_path: Path) -> None:
     tables = [EXPERIMENTS["table3"], EXPERIMENTS["table4"], EXPERIMENTS["figure3"]]
     preset = replace(preset, strengths=(0.0, 0.1), component_strengths=())
-    tuning, cells = plan(tables, preset, 2, Results(tmp_path))
-    assert tuning == []
+    planned = [plan(table, preset, 2, Results(tmp_path)) for table in tables]
+    cells = list({each.key: each for table in planned for each in table}.values())
+    assert not any(each.tuning for each in cells)
     # LoRA, + L1, + gate, DS-LoRA and equal parameters; six more gates; the figure's points are all there already.
     assert len(cells) == 2 * (5 + 6)
-    assert [each.seed for each in cells[:6]] == [0] * 5 + [1]
+    assert [each.seed for each in planned[0]] == [0] * 5 + [1] * 5
 
 
 def test_a_grid_is_settled_on_the_development_split(preset: Preset, tmp_path: Path) -> None:
     preset = replace(preset, grid={"training.learning_rate": (1e-2, 2e-2), "l1.strength": (0.1, 0.2)})
     results = Results(tmp_path)
-    table = [replace(EXPERIMENTS["table8"])]
-    tuning, cells = plan(table, preset, 1, results)
+    table = EXPERIMENTS["table8"]
+    tuning = plan(table, preset, 1, results)
     # Two rates for LoRA, two by two for DS-LoRA; nothing is settled yet.
     assert len(tuning) == 2 + 4
     assert all(each.tuning and each.seed == 0 for each in tuning)
-    assert cells == []
     for number, each in enumerate(tuning):
         results.save(each, {"development": {"macroF1": number / 10}})
-    _, cells = plan(table, preset, 1, results)
+    cells = [each for each in plan(table, preset, 1, results) if not each.tuning]
     assert [each.training["learning_rate"] for each in cells] == [2e-2, 2e-2]
     assert [each.l1 and each.l1["strength"] for each in cells] == [None, 0.2]
 

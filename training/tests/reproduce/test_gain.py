@@ -8,8 +8,9 @@ import pytest
 
 from base_folder import make_base
 from dslora.export.ranks import prune
-from dslora.reproduce.experiments import EXPERIMENTS, make_cell, plan
+from dslora.reproduce.experiments import EXPERIMENTS
 from dslora.reproduce.gain import gain, gain_file, measure_gain
+from dslora.reproduce.plan import make_cell, plan
 from dslora.reproduce.presets import PRESETS, Preset
 from dslora.reproduce.report import PAGE, write_report
 from dslora.reproduce.results import Results
@@ -44,8 +45,7 @@ def test_graphs_along_lambda_are_measured_beside_merged_lora(preset: Preset, tmp
     results = Results(out / "cells")
     measure_gain(out, preset, experiment, results, cells, rounds=2)
     assert not out.exists()
-    _, planned = plan([experiment], preset, 1, results)
-    drain(planned, cells, results, None, lambda line: None)
+    drain(plan(experiment, preset, 1, results), cells, results, None, lambda line: None)
     measure_gain(out, preset, experiment, results, cells, rounds=2)
     (base,) = preset.bases
     file = gain_file(out, preset, base)

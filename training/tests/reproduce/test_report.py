@@ -15,7 +15,8 @@ from dslora.files import write_json
 from dslora.reproduce.bootstrap import Difference, Outcomes, difference, draw, macro_f1
 from dslora.reproduce.cost import METHODS as COST_METHODS
 from dslora.reproduce.cost import cost, cost_file, measure_cost, measure_latency
-from dslora.reproduce.experiments import EXPERIMENTS, find_experiments, make_cell
+from dslora.reproduce.experiments import EXPERIMENTS, find_experiments
+from dslora.reproduce.plan import make_cell
 from dslora.reproduce.presets import PRESETS
 from dslora.reproduce.report import render, write_report
 from dslora.reproduce.reproduction import RESULTS, reproduce

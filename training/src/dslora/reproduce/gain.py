@@ -20,8 +20,9 @@ from dslora.export.ranks import prune
 from dslora.export.session import GraphSession
 from dslora.files import write_json
 from dslora.reproduce.experiments import REFERENCE as LORA
-from dslora.reproduce.experiments import Experiment, Variant, choose, make_cell
+from dslora.reproduce.experiments import Experiment, Variant
 from dslora.reproduce.markdown import bullets, over, table
+from dslora.reproduce.plan import choose, make_cell
 from dslora.reproduce.presets import Preset
 from dslora.reproduce.results import Results
 from dslora.run import load_run

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from dslora.reproduce.cost import measure_cost
-from dslora.reproduce.experiments import Experiment, plan
+from dslora.reproduce.experiments import Experiment
 from dslora.reproduce.gain import measure_gain
+from dslora.reproduce.plan import plan
 from dslora.reproduce.presets import PRESETS, Preset
 from dslora.reproduce.results import Results
 from dslora.reproduce.work import drain_in_processes
@@ -44,15 +45,14 @@ def reproduce(
     for experiment in experiments:
         if experiment.kind == "cost":
             measure_cost(out, preset)
-        tuning, _ = plan([experiment], preset, seeds, results)
-        if tuning:
-            drain_in_processes(tuning, cells, results, data_dir, workers)
-        # Settled only now: the first wave has chosen.
-        _, final = plan([experiment], preset, seeds, results)
-        drain_in_processes(final, cells, results, data_dir, workers)
+        done: set[str] = set()
+        # Results of one wave settle what the next one needs.
+        while wave := [cell for cell in plan(experiment, preset, seeds, results) if cell.key not in done]:
+            drain_in_processes(wave, cells, results, data_dir, workers)
+            done |= {cell.key for cell in wave}
         if experiment.kind == "strengths":
             measure_gain(out, preset, experiment, results, cells)
         write_report(out, results, presets, shown)
-        print(f"{experiment.title}, preset {preset.name}: {len(final)} cells, report in {out}")
+        print(f"{experiment.title}, preset {preset.name}: {len(done)} cells, report in {out}")
     if not experiments:
         write_report(out, results, presets, shown)

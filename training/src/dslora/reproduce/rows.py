@@ -9,8 +9,9 @@ import numpy as np
 
 from dslora.evaluation.metrics import Measurement
 from dslora.reproduce.bootstrap import Difference, Measure, Outcomes, difference, macro_f1
-from dslora.reproduce.experiments import Experiment, Variant, choose, make_cell
+from dslora.reproduce.experiments import Experiment, Variant
 from dslora.reproduce.paper import PUBLISHED, Published
+from dslora.reproduce.plan import choose, make_cell
 from dslora.reproduce.presets import Preset
 from dslora.reproduce.results import Results, unpack
 
