@@ -82,7 +82,7 @@ def test_a_key_tells_every_setting_apart_and_nothing_else(cell: Cell) -> None:
 def test_equal_cells_of_several_tables_are_planned_once(preset: Preset, tmp_path: Path) -> None:
     tables = [EXPERIMENTS["table3"], EXPERIMENTS["table4"], EXPERIMENTS["figure3"]]
     preset = replace(preset, strengths=(0.0, 0.1), component_strengths=())
-    planned = [plan(table, preset, 2, Results(tmp_path)) for table in tables]
+    planned = [plan(table, preset, [0, 1], Results(tmp_path)) for table in tables]
     cells = list({each.key: each for table in planned for each in table}.values())
     assert not any(each.tuning for each in cells)
     # LoRA, + L1, + gate, DS-LoRA and equal parameters; six more gates; the figure's points are all there already.
@@ -94,13 +94,13 @@ def test_a_grid_is_settled_on_the_development_split(preset: Preset, tmp_path: Pa
     preset = replace(preset, grid={"training.learning_rate": (1e-2, 2e-2), "l1.strength": (0.1, 0.2)})
     results = Results(tmp_path)
     table = EXPERIMENTS["table8"]
-    tuning = plan(table, preset, 1, results)
+    tuning = plan(table, preset, [0], results)
     # Two rates for LoRA, two by two for DS-LoRA; nothing is settled yet.
     assert len(tuning) == 2 + 4
     assert all(each.tuning and each.seed == 0 for each in tuning)
     for number, each in enumerate(tuning):
         results.save(each, {"development": {"macroF1": number / 10}})
-    cells = [each for each in plan(table, preset, 1, results) if not each.tuning]
+    cells = [each for each in plan(table, preset, [0], results) if not each.tuning]
     assert [each.training["learning_rate"] for each in cells] == [2e-2, 2e-2]
     assert [each.l1 and each.l1["strength"] for each in cells] == [None, 0.2]
 

@@ -45,7 +45,7 @@ def test_graphs_along_lambda_are_measured_beside_merged_lora(preset: Preset, tmp
     results = Results(out / "cells")
     measure_gain(out, preset, experiment, results, cells, rounds=2)
     assert not out.exists()
-    drain(plan(experiment, preset, 1, results), cells, results, None, lambda line: None)
+    drain(plan(experiment, preset, [0], results), cells, results, None, lambda line: None)
     measure_gain(out, preset, experiment, results, cells, rounds=2)
     (base,) = preset.bases
     file = gain_file(out, preset, base)

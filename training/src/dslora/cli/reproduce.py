@@ -1,11 +1,11 @@
-"""``dslora reproduce``: the paper's tables and figures, run again."""
+"""``dslora reproduce``: the paper's tables and figures, run again, and a search beyond them."""
 
 import argparse
 from pathlib import Path
 
 from dslora.errors import DsLoraError
 
-_NAMES = "table1 … table8, figure2, figure3, all, or report (only write the report again)"
+_NAMES = "table1 … table8, figure2, figure3, search, all, or report (only write the report again)"
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -1,4 +1,4 @@
-"""The rows of each table and the points of each figure of the paper."""
+"""The rows of each table and the points of each figure of the paper, and a search beyond them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ REFERENCE: Final = "LoRA"
 EQUAL: Final = "LoRA, parameters of DS-LoRA"
 OURS: Final = "DS-LoRA"
 
-Kind = Literal["comparison", "gates", "cost", "examples", "ranks", "strengths"]
+Kind = Literal["comparison", "gates", "cost", "examples", "ranks", "strengths", "search"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Variant:
     Attributes:
         label: As tables show it.
         method: Name in ``METHODS``, or n-grams.
-        adapter, l1: What differs from the preset.
+        adapter, l1, training: What differs from the preset.
         beyond: Not in the paper's table.
     """
 
@@ -31,6 +31,7 @@ class Variant:
     method: str
     adapter: Mapping[str, Any] = field(default_factory=dict)
     l1: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
     beyond: bool = False
 
 
@@ -129,6 +130,41 @@ def _strengths(preset: Preset) -> tuple[Variant, ...]:
     return (_LORA, *points, *components)
 
 
+def _candidates(preset: Preset) -> tuple[Variant, ...]:
+    """Every kind of gate and of penalty in the tables and figures, gates without a penalty, and other ways to train."""
+
+    def gates_alone(label: str, **adapter: Any) -> Variant:
+        return Variant(f"{label}, no penalty", "lora-gate", adapter, beyond=True)
+
+    # What differs from DS-LoRA in no setting is DS-LoRA.
+    kinds = [variant for variant in _gate_kinds(preset) if variant.adapter]
+    default = {"strength": preset.l1.get("strength")}
+    penalties = [variant for variant in _strengths(preset) if variant.l1 and variant.l1 != default]
+    return (
+        _GATED,
+        _OURS,
+        *kinds,
+        *penalties,
+        gates_alone("linear gate", gate_hidden=0),
+        gates_alone("parameter-free gate", gate_kind="parameter-free"),
+        gates_alone("a gate for each token", gate_pooling="token"),
+        Variant(
+            "gates that learn ten times as fast",
+            "ds-lora",
+            training={"gate_learning_rate": 10 * preset.training["gate_learning_rate"]},
+            beyond=True,
+        ),
+        Variant("gates rewarded for spread", "ds-lora", training={"gate_spread": 0.3}, beyond=True),
+        Variant(
+            "gates with dropout and weight decay",
+            "ds-lora",
+            {"gate_dropout": 0.1},
+            training={"gate_weight_decay": 0.01},
+            beyond=True,
+        ),
+    )
+
+
 def unit_of(variant: Variant) -> str:
     """What the penalty of a row makes zero at once; of a row without one, an element."""
     return str(variant.l1.get("unit", "element"))
@@ -153,18 +189,19 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = {
         ),
         Experiment("figure2", "Figure 2: rank", "ranks", ("hatexplain",), _ranks),
         Experiment("figure3", "Figure 3: λ", "strengths", ("olid",), _strengths),
+        Experiment("search", "Search: what beats LoRA at equal parameters", "search", ("olid",), _candidates),
     )
 }
 
 
 def find_experiments(name: str) -> tuple[Experiment, ...]:
-    """One table or figure, or ``all``.
+    """One of that name, or ``all`` that the paper has.
 
     Raises:
         DsLoraError: There is none of that name.
     """
     if name == "all":
-        return tuple(EXPERIMENTS.values())
+        return tuple(experiment for experiment in EXPERIMENTS.values() if experiment.kind != "search")
     if name not in EXPERIMENTS:
         raise DsLoraError(f"{name!r} is not known. Expected one of: {', '.join(EXPERIMENTS)}, all.")
     return (EXPERIMENTS[name],)

@@ -1,6 +1,6 @@
 """Which cells a table or figure needs, as far as results settle it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
@@ -60,6 +60,7 @@ def make_cell(
         training = {name: value for name, value in training.items() if name in TRAINING_OPTIONS}
     else:
         training["learning_rate"] *= RATE_OF_METHOD.get(variant.method, 1.0)
+        training |= variant.training
     return Cell(
         data=data,
         base=base,
@@ -119,7 +120,7 @@ def choose(preset: Preset, base: str, data: str, variant: Variant, results: Resu
     return best[1] if best else {}
 
 
-def plan(experiment: Experiment, preset: Preset, seeds: int, results: Results) -> list[Cell]:
+def plan(experiment: Experiment, preset: Preset, seeds: Iterable[int], results: Results) -> list[Cell]:
     """Every cell that is known to be needed, each once: those that choose settings first, then seed by seed.
 
     While a cell of the first kind has no result, what depends on it is missing from the list.
@@ -132,7 +133,7 @@ def plan(experiment: Experiment, preset: Preset, seeds: int, results: Results) -
     ]
     cells = {cell.key: cell for place in places for _, cell in tuning_cells(preset, *place)}
     settled = [(place, choose(preset, *place, results)) for place in places]
-    for seed in range(seeds):
+    for seed in seeds:
         for place, choice in settled:
             if choice is not None:
                 cell = make_cell(preset, *place, seed, choice)

@@ -14,6 +14,7 @@ from dslora.reproduce.gain import gain, read_gain
 from dslora.reproduce.presets import Preset
 from dslora.reproduce.results import Results
 from dslora.reproduce.rows import Row, gather
+from dslora.reproduce.search import search
 
 PAGE: Final = "README.md"
 
@@ -107,7 +108,10 @@ def _preset(
         for base in preset.bases:
             for data in experiment.data:
                 rows = gather(experiment, preset, base, data, results)
-                body = list(_experiment(experiment, preset, base, data, rows, figures))
+                if experiment.kind == "search":
+                    body = search(experiment, preset, base, data, results)
+                else:
+                    body = list(_experiment(experiment, preset, base, data, rows, figures))
                 if experiment.kind == "strengths" and body:
                     body += _gain(out, experiment, preset, base, data, figures)
                 if body:

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from dslora.reproduce.cell import Cell
 from dslora.reproduce.cost import measure_cost
 from dslora.reproduce.experiments import Experiment
 from dslora.reproduce.gain import measure_gain
 from dslora.reproduce.plan import plan
 from dslora.reproduce.presets import PRESETS, Preset
 from dslora.reproduce.results import Results
+from dslora.reproduce.search import confirmation
 from dslora.reproduce.work import drain_in_processes
 
 RESULTS: Final = "cells"
@@ -47,7 +49,7 @@ def reproduce(
             measure_cost(out, preset)
         done: set[str] = set()
         # Results of one wave settle what the next one needs.
-        while wave := [cell for cell in plan(experiment, preset, seeds, results) if cell.key not in done]:
+        while wave := [cell for cell in _needed(experiment, preset, seeds, results) if cell.key not in done]:
             drain_in_processes(wave, cells, results, data_dir, workers)
             done |= {cell.key for cell in wave}
         if experiment.kind == "strengths":
@@ -56,3 +58,11 @@ def reproduce(
         print(f"{experiment.title}, preset {preset.name}: {len(done)} cells, report in {out}")
     if not experiments:
         write_report(out, results, presets, shown)
+
+
+def _needed(experiment: Experiment, preset: Preset, seeds: int, results: Results) -> list[Cell]:
+    """Every cell that is known to be needed by now."""
+    cells = plan(experiment, preset, range(seeds), results)
+    if experiment.kind == "search":
+        cells += confirmation(experiment, preset, seeds, results)
+    return cells

@@ -16,7 +16,7 @@ from dslora.reproduce.presets import Preset
 from dslora.reproduce.results import Results, unpack
 
 # Seeds that are looked for, whatever number a command asked for.
-_SEEDS: Final = 20
+MOST_SEEDS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,18 @@ class Row:
     def gated(self) -> bool:
         return bool(self.by_seed) and "gates" in self.any
 
-    def outcomes(self, seeds: Sequence[int] | None = None, fixed: bool = False) -> Outcomes:
+    def outcomes(self, seeds: Sequence[int] | None = None, fixed: bool = False, split: str | None = None) -> Outcomes:
         """Predictions on that split.
 
         Args:
             seeds: All that there are if absent.
             fixed: With gates fixed to their mean.
+            split: Another split.
         """
+        split = split or self.split
         chosen = [self.by_seed[seed] for seed in (self.by_seed if seeds is None else seeds)]
-        predicted = [(result["gatesFixed"] if fixed else result)[self.split]["predicted"] for result in chosen]
-        return _outcomes(tuple(predicted), self.any[self.split]["truth"], len(self.any["labels"]))
+        predicted = [(result["gatesFixed"] if fixed else result)[split]["predicted"] for result in chosen]
+        return _outcomes(tuple(predicted), self.any[split]["truth"], len(self.any["labels"]))
 
     def mean(self, value: Callable[[dict[str, Any]], float]) -> float:
         """Mean over seeds of a number of the results."""
@@ -72,12 +74,12 @@ class Row:
         """Mean over seeds with its interval over seeds and texts."""
         return self.outcomes().interval(measure)
 
-    def less(self, other: "Row", measure: Measure = macro_f1) -> Difference | None:
+    def less(self, other: "Row", measure: Measure = macro_f1, split: str | None = None) -> Difference | None:
         """This row less another on the seeds that both have; None where there are none."""
         common = sorted(self.by_seed.keys() & other.by_seed.keys())
         if not common:
             return None
-        return difference(measure, self.outcomes(common), other.outcomes(common))
+        return difference(measure, self.outcomes(common, split=split), other.outcomes(common, split=split))
 
     def gate_worth(self) -> Difference:
         """Gates as learnt less gates fixed to their mean, of one and the same models."""
@@ -94,16 +96,30 @@ def gather(experiment: Experiment, preset: Preset, base: str, data: str, results
     """Rows with something to show, in the table's order."""
     rows = []
     for variant in experiment.rows(preset):
-        choice = choose(preset, base, data, variant, results)
-        if choice is None:
-            continue
-        cells = [make_cell(preset, base, data, variant, seed, choice) for seed in range(_SEEDS)]
-        found = {cell.seed: result for cell in cells if (result := results.load(cell)) is not None}
-        refused = next((reason for cell in cells if (reason := results.refusal(cell))), None)
-        if found or refused:
-            paper = PUBLISHED.get((experiment.name, data, variant.label))
-            rows.append(Row(variant, found, None if found else refused, paper))
+        paper = PUBLISHED.get((experiment.name, data, variant.label))
+        row = gather_row(variant, preset, base, data, results, range(MOST_SEEDS), paper)
+        if row is not None:
+            rows.append(row)
     return rows
+
+
+def gather_row(
+    variant: Variant,
+    preset: Preset,
+    base: str,
+    data: str,
+    results: Results,
+    seeds: Sequence[int],
+    paper: Published | None = None,
+) -> Row | None:
+    """One row of those seeds that have a result; None where there is nothing to show."""
+    choice = choose(preset, base, data, variant, results)
+    if choice is None:
+        return None
+    cells = [make_cell(preset, base, data, variant, seed, choice) for seed in seeds]
+    found = {cell.seed: result for cell in cells if (result := results.load(cell)) is not None}
+    refused = next((reason for cell in cells if (reason := results.refusal(cell))), None)
+    return Row(variant, found, None if found else refused, paper) if found or refused else None
 
 
 def reference_of(rows: Sequence[Row], row: Row) -> Row | None:
