@@ -1,6 +1,7 @@
 """Which precisions a bundle gets, in which order, and what takes the place of one that does not hold."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from dslora.export.comparison import DYNAMIC, Compared, compare, shipped, table
 from dslora.export.layouts import LayoutFigure
 from dslora.export.parity import Parity, measure_parity
 from dslora.export.precisions import INT8_KINDS, PRECISIONS, PROVIDERS, variants
+from dslora.export.quantize import quantizable
 from dslora.export.session import placements
 
 from .conftest import Export, Given
@@ -77,6 +79,20 @@ def test_float32_takes_the_place_of_int8_that_does_not_hold(
     assert not (both.folder / "model.int8.onnx").exists()
 
 
+def test_float32_takes_the_place_of_int8_that_is_slower(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(models: Mapping[str, Any]) -> list[LayoutFigure]:
+        return [LayoutFigure(name, 1, {"1x32": 1.0 if name == "float32" else 2.0}) for name in models]
+
+    monkeypatch.setattr(prove, "time_layouts", timed)
+    said: list[str] = []
+    # Any int8 graph of these texts would hold.
+    report = write(given, tmp_path / "made-up", "int8", layout="auto", say=said.append)
+    assert [(graph["file"], graph["precision"]) for graph in graphs_of(report)] == [("model.onnx", "fp32")]
+    assert "int8: nothing is faster than float32" in said
+
+
 def test_a_precision_without_a_graph_for_the_provider_is_refused(
     given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +123,11 @@ def test_a_graph_that_falls_back_is_not_written(given: Given, tmp_path: Path, mo
 def test_kinds_are_tried_in_the_order_asked_for(export: Export) -> None:
     model = export("bert", "ds-lora").graph
     assert [each.scales for each in variants("int8", model, {}, kinds=("blocks", "row"))] == ["blocks", "row"]
+    order = [str(x.name) for x in quantizable(model.graph)]
+    more = [each.scales for each in variants("int8", model, {}, lambda graph: order, ("blocks", "row"))]
+    assert more == ["blocks", *["row"] * 4]
+    # Products stay float32 in graphs of that kind only.
+    assert [each.scales for each in variants("int8", model, {}, lambda graph: order, ("blocks",))] == ["blocks"]
     # Fixed scales need bounds.
     assert [each.scales for each in variants("int8", model, {})] == [k for k in INT8_KINDS if "fixed" not in k]
     with pytest.raises(DsLoraError, match="Expected one of: fp16, int8, int4, fp32"):

@@ -80,7 +80,8 @@ def variants(
         bounds: Of activations, by :func:`dslora.export.calibrate.activation_bounds`; without any, scales are by row.
         sensitive_first: By :func:`dslora.export.sensitivity.most_sensitive_first`; asked when nothing else held.
             Without it there is nothing beyond the kinds.
-        kinds: Names in ``INT8_KINDS``, in the order to try.
+        kinds: Names in ``INT8_KINDS``, in the order to try. Products stay float32 in ``row`` graphs only, so without
+            ``row`` none does.
 
     Raises:
         DsLoraError: The precision is not known, or a weight does not fit it.
@@ -96,7 +97,7 @@ def variants(
             model = INT8_KINDS[kind](graph, bounds)
             if model is not None:
                 yield Variant(model, kind)
-        if sensitive_first is not None:
+        if sensitive_first is not None and "row" in kinds:
             yield from _partly_float32(graph, sensitive_first(graph))
     else:
         raise DsLoraError(f"Precision {precision!r} is not known. Expected one of: {', '.join(PRECISIONS)}.")
