@@ -18,6 +18,7 @@ from dslora.evaluation import Threshold
 from dslora.export import LAYOUTS, LabelledTexts, bundle, layouts, prove, write_bundle
 from dslora.export.bundle import BundleReport
 from dslora.export.fused import FusionError
+from dslora.export.inspection import inspect
 from dslora.export.manifest import validate_manifest
 from dslora.export.precisions import INT8_KINDS, Variant
 from dslora.export.session import GraphSession
@@ -185,6 +186,20 @@ def test_the_fastest_layout_is_written_with_its_figures(given: Given, tmp_path: 
     assert graph["nodes"] == report.nodes["int8"] < 300
     assert graph["scales"] in INT8_KINDS
     assert graph["batchInvariant"]
+
+
+def test_weights_beside_their_graph_count_to_its_size(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prove, "is_large", lambda model: True)
+    folder = write(given, tmp_path / "beside", precisions=("fp32",)).folder
+    (graph,) = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["graphs"]
+    assert [each["file"] for each in graph["externalData"]] == ["model.onnx.data"]
+    size = sum((folder / name).stat().st_size for name in ("model.onnx", "model.onnx.data"))
+    assert size > 1.5 * (folder / "model.onnx").stat().st_size
+    said = f"{size / 2**20:.1f} MiB"
+    assert f"| model.onnx | fp32 | {said} |" in (folder / "README.md").read_text(encoding="utf-8")
+    assert f"layout reference, {said}" in inspect(folder)
 
 
 def test_what_cannot_be_fused_is_exported_as_it_is_and_said(

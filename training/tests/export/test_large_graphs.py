@@ -133,6 +133,8 @@ def test_a_model_above_2_gib_is_exported_and_served(tokenizer: Any, texts: Label
     )
     assert (bundle / "model.onnx.data").stat().st_size > LARGEST_GRAPH
     assert (bundle / "model.onnx").stat().st_size < 2**24
+    size = sum((bundle / name).stat().st_size for name in ("model.onnx", "model.onnx.data"))
+    assert f"| model.onnx | fp32 | {size / 2**20:.1f} MiB |" in (bundle / "README.md").read_text(encoding="utf-8")
     assert ratio <= LARGEST_RATIO
     with served(bundle.parent) as address:
         began = time.monotonic()

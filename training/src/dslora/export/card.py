@@ -191,7 +191,7 @@ def _precision(m: Manifest) -> str:
         (
             graph["file"],
             graph["precision"],
-            f"{graph['bytes'] / 2**20:.1f} MiB",
+            f"{(graph['bytes'] + sum(each['bytes'] for each in graph['externalData'])) / 2**20:.1f} MiB",
             f"{graph['parity']['probabilities']:.1e}",
             f"{graph['parity']['gates']:.1e}",
             f"{graph['parity']['labelFlips']} of {graph['parity']['texts']:,}",
