@@ -29,7 +29,10 @@ interface Figure {
   readonly interval: readonly [number, number];
 }
 
-/** One text on an idle service, and a full batch of posts. */
+/**
+ * As the target names them (docs/performance.md): one short post on an idle service, and a batch larger than the service's
+ * own, of 192 tokens unless set otherwise.
+ */
 const SHAPES = [
   [1, 32],
   [8, 64],

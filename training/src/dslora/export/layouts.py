@@ -25,7 +25,8 @@ LAYOUTS: Final[dict[str, str]] = {
 }
 # Precisions whose products become integers, which they cannot inside fused attention.
 INTEGERS: Final = frozenset({"int8", "int4"})
-# Rows and tokens of the batches that serving runs most: one text on an idle service, and a full batch of posts.
+# Rows and tokens, as the target names them (docs/performance.md): one short post on an idle service, and a batch larger
+# than the service's own, of 192 tokens unless set otherwise.
 SHAPES: Final = ((1, 32), (8, 64))
 _ROUNDS: Final = 5
 _RUNS: Final = 3
