@@ -1,7 +1,7 @@
 """The rows of each table and the points of each figure of the paper, and a search beyond them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from dslora.errors import DsLoraError
@@ -24,6 +24,7 @@ class Variant:
         label: As tables show it.
         method: Name in ``METHODS``, or n-grams.
         adapter, l1, training: What differs from the preset.
+        equals: The row whose number of parameters this one has: what is chosen of that one's adapter holds here too.
         beyond: Not in the paper's table.
     """
 
@@ -32,6 +33,7 @@ class Variant:
     adapter: Mapping[str, Any] = field(default_factory=dict)
     l1: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    equals: "Variant | None" = None
     beyond: bool = False
 
 
@@ -55,9 +57,11 @@ class Experiment:
 
 
 _LORA: Final = Variant(REFERENCE, "lora")
-_EQUAL: Final = Variant(EQUAL, "lora-equal", beyond=True)
 _GATED: Final = Variant("LoRA + gate", "lora-gate")
 _OURS: Final = Variant(OURS, "ds-lora")
+_EQUAL: Final = Variant(EQUAL, "lora-equal", equals=_OURS, beyond=True)
+# What decides how many parameters a gate has.
+_GATE_SIZE: Final = ("gate_kind", "gate_hidden", "gate_shared")
 
 _LABELS: Final = {
     "lora": REFERENCE,
@@ -154,6 +158,7 @@ def _candidates(preset: Preset) -> tuple[Variant, ...]:
             training={"gate_learning_rate": 10 * preset.training["gate_learning_rate"]},
             beyond=True,
         ),
+        Variant("gates that start open, at 0.95", "ds-lora", {"gate_bias_init": 3.0, "gate_scale": 1.0}, beyond=True),
         Variant("gates rewarded for spread", "ds-lora", training={"gate_spread": 0.3}, beyond=True),
         Variant(
             "gates with dropout and weight decay",
@@ -163,6 +168,13 @@ def _candidates(preset: Preset) -> tuple[Variant, ...]:
             beyond=True,
         ),
     )
+
+
+def references(variant: Variant) -> tuple[Variant, Variant]:
+    """Plain LoRA of a candidate's rank, and plain LoRA with as many trainable parameters as the candidate."""
+    size = {name: value for name, value in variant.adapter.items() if name in _GATE_SIZE}
+    label = f"LoRA, parameters of {variant.label}" if size else EQUAL
+    return _LORA, replace(_EQUAL, label=label, adapter=size, equals=variant)
 
 
 def unit_of(variant: Variant) -> str:

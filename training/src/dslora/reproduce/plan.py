@@ -87,7 +87,8 @@ def _axes(preset: Preset, variant: Variant) -> dict[str, tuple[Any, ...]]:
     def applies(name: str) -> bool:
         group, _, setting = name.partition(".")
         if group == "adapter":
-            return setting in known_settings(variant.method, {setting: 0}) and setting not in variant.adapter
+            known = known_settings(variant.method, {setting: 0})
+            return variant.equals is None and setting in known and setting not in variant.adapter
         if group == "l1":
             return sparse and setting not in variant.l1
         return trains
@@ -95,20 +96,36 @@ def _axes(preset: Preset, variant: Variant) -> dict[str, tuple[Any, ...]]:
     return {name: values for name, values in preset.grid.items() if applies(name)}
 
 
-def tuning_cells(preset: Preset, base: str, data: str, variant: Variant) -> Iterator[tuple[dict[str, Any], Cell]]:
-    """Every choice of the grid with its cell, of seed 0; nothing where there is nothing to choose."""
+def _inherited(preset: Preset, base: str, data: str, variant: Variant, results: Results) -> dict[str, Any] | None:
+    """What is chosen of the adapter of the row that this one equals; None while that is open."""
+    if variant.equals is None:
+        return {}
+    chosen = choose(preset, base, data, variant.equals, results)
+    if chosen is None:
+        return None
+    return {name: value for name, value in chosen.items() if name.startswith("adapter.")}
+
+
+def tuning_cells(
+    preset: Preset, base: str, data: str, variant: Variant, results: Results
+) -> Iterator[tuple[dict[str, Any], Cell]]:
+    """Every choice of the grid with its cell, of seed 0; nothing where there is nothing to choose, or not yet."""
     axes = _axes(preset, variant)
-    if not axes:
+    inherited = _inherited(preset, base, data, variant, results)
+    if not axes or inherited is None:
         return
     for values in product(*axes.values()):
-        choice = dict(zip(axes, values, strict=True))
+        choice = {**inherited, **dict(zip(axes, values, strict=True))}
         yield choice, make_cell(preset, base, data, variant, 0, choice, tuning=True)
 
 
 def choose(preset: Preset, base: str, data: str, variant: Variant, results: Results) -> dict[str, Any] | None:
     """The choice with the best development macro-F1, the first on a tie; None while a candidate is missing."""
+    inherited = _inherited(preset, base, data, variant, results)
+    if inherited is None:
+        return None
     best: tuple[float, dict[str, Any]] | None = None
-    for choice, cell in tuning_cells(preset, base, data, variant):
+    for choice, cell in tuning_cells(preset, base, data, variant, results):
         result = results.load(cell)
         if result is None:
             if results.refusal(cell) is not None:
@@ -117,7 +134,7 @@ def choose(preset: Preset, base: str, data: str, variant: Variant, results: Resu
         score = result["development"]["macroF1"]
         if best is None or score > best[0]:
             best = score, choice
-    return best[1] if best else {}
+    return best[1] if best else inherited
 
 
 def plan(experiment: Experiment, preset: Preset, seeds: Iterable[int], results: Results) -> list[Cell]:
@@ -131,7 +148,7 @@ def plan(experiment: Experiment, preset: Preset, seeds: Iterable[int], results: 
         for data in experiment.data
         for variant in experiment.rows(preset)
     ]
-    cells = {cell.key: cell for place in places for _, cell in tuning_cells(preset, *place)}
+    cells = {cell.key: cell for place in places for _, cell in tuning_cells(preset, *place, results)}
     settled = [(place, choose(preset, *place, results)) for place in places]
     for seed in seeds:
         for place, choice in settled:

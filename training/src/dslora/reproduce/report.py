@@ -107,15 +107,17 @@ def _preset(
             continue
         for base in preset.bases:
             for data in experiment.data:
-                rows = gather(experiment, preset, base, data, results)
+                title = f"### {_title(experiment, preset, base, data)}"
                 if experiment.kind == "search":
-                    body = search(experiment, preset, base, data, results)
-                else:
-                    body = list(_experiment(experiment, preset, base, data, rows, figures))
+                    if body := search(experiment, preset, base, data, results):
+                        yield from (title, "", *body)
+                    continue
+                rows = gather(experiment, preset, base, data, results)
+                body = list(_experiment(experiment, preset, base, data, rows, figures))
                 if experiment.kind == "strengths" and body:
                     body += _gain(out, experiment, preset, base, data, figures)
                 if body:
-                    yield from (f"### {_title(experiment, preset, base, data)}", "", *body)
+                    yield from (title, "", *body)
                 if experiment.kind == "comparison":
                     known = safeguarded.setdefault((base, data), {})
                     for row in rows:

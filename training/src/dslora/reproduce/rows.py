@@ -81,9 +81,10 @@ class Row:
             return None
         return difference(measure, self.outcomes(common, split=split), other.outcomes(common, split=split))
 
-    def gate_worth(self) -> Difference:
+    def gate_worth(self, seeds: Sequence[int] | None = None, split: str | None = None) -> Difference:
         """Gates as learnt less gates fixed to their mean, of one and the same models."""
-        return difference(macro_f1, self.outcomes(), self.outcomes(fixed=True))
+        learnt, fixed = (self.outcomes(seeds, fixed, split) for fixed in (False, True))
+        return difference(macro_f1, learnt, fixed)
 
 
 @lru_cache(maxsize=128)
