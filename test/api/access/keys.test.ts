@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -102,6 +102,25 @@ describe('keys', () => {
     assert.equal(stdout.includes(key), false);
     for (const wrong of [[], ['a b'], ['a', 'root']]) assert.match(runKey(wrong).stderr, /^Usage: npm run key/);
   });
+
+  for (const [page, number] of [
+    ['README.md', 1],
+    ['docs/security.md', 3],
+  ] as const)
+    it(`get into their file by the commands of ${page}`, async (t) => {
+      const commands = [...(await readFile(page, 'utf8')).matchAll(/^ {4}(npm run .*?) >> keys\b/gm)];
+      assert.equal(commands.length, number);
+      const path = await keysFile(t, '');
+      for (const [, command] of commands) {
+        const { status, stderr } = spawnSync(`${command} >> "$KEYS"`, {
+          shell: true,
+          encoding: 'utf8',
+          env: { ...process.env, KEYS: path },
+        });
+        assert.equal(status, 0, stderr);
+      }
+      await createKeyRing({ apiKeysFile: path }).reload();
+    });
 });
 
 function runKey(args: readonly string[]) {
