@@ -1,9 +1,10 @@
 /** The parts of the benchmark that figures are made with. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-
+import { keptFile } from '../../bench/command.ts';
 import { sharesOf } from '../../bench/cpu-profile.ts';
 import { kneeOf } from '../../bench/knee.ts';
+import { describeRounds } from '../../bench/measurements/overload.ts';
 import {
   capacity,
   highestUtilization,
@@ -13,6 +14,7 @@ import {
   waitQuantile,
 } from '../../bench/queueing.ts';
 import { createRandom } from '../../bench/random.ts';
+import { readJson } from '../../bench/report.ts';
 import { planScale } from '../../bench/scale-plan.ts';
 import { sumSeries } from '../../bench/service.ts';
 import { quantile, slopeOf, studentT975 } from '../../bench/statistics.ts';
@@ -68,6 +70,34 @@ describe('statistics', () => {
       ]),
       2,
     );
+  });
+});
+
+describe('overload', () => {
+  const rounds = [
+    { atCapacityMs: 400, answeredMs: 8000, refusedMs: 900, refusedShare: 0.94 },
+    { atCapacityMs: 300, answeredMs: 600, refusedMs: 100, refusedShare: 0.93 },
+    { atCapacityMs: 350, answeredMs: 630, refusedMs: 80, refusedShare: 0.9 },
+  ];
+
+  it('tells the worst round beside the median', () => {
+    assert.equal(
+      describeRounds(rounds, 19.04, []),
+      'answered p99 2 (1.8-20) times: 630 (600-8000) ms, at capacity 350 (300-400) ms; ' +
+        '93 (90-94) % 429, p99 100 (80-900) ms; sender up to 19 ms late; nothing else',
+    );
+    assert.match(describeRounds(rounds, 0, ['503', '-1']), /; also 503, -1$/);
+  });
+
+  it('is so in the kept table', () => {
+    type Kept = { rows: { name: string; measured: string; figures: Record<string, never> }[] };
+    const kept = (readJson(keptFile('table.json')) as Kept).rows.filter(({ name }) => name.startsWith('overload-'));
+    assert.equal(kept.length, 2);
+    for (const { measured, figures } of kept)
+      assert.equal(
+        measured,
+        describeRounds(figures.rounds ?? [], figures.generatorLateP99Ms ?? 0, Object.keys(figures.otherStatuses ?? {})),
+      );
   });
 });
 
