@@ -56,6 +56,8 @@ DECODER = {
     "max_position_embeddings": 80,
     "use_cache": False,
 }
+# The middle layer sees all. By Gemma 3's own pattern the sixth would be the first that does.
+_TWO_WINDOWS = ["sliding_attention", "full_attention", "sliding_attention"]
 
 ENCODERS: dict[str, Any] = {
     "bert": lambda: BertModel(BertConfig(**_ENCODER), add_pooling_layer=False),
@@ -63,9 +65,13 @@ ENCODERS: dict[str, Any] = {
 }
 DECODERS: dict[str, Any] = {
     "llama": lambda: LlamaModel(LlamaConfig(**DECODER)),
-    "mistral": lambda: MistralModel(MistralConfig(**DECODER)),
+    # Windows are shorter than the texts, or they would hide nothing.
+    "mistral": lambda: MistralModel(MistralConfig(**DECODER, sliding_window=16)),
     "qwen2": lambda: Qwen2Model(Qwen2Config(**DECODER)),
-    "gemma2": lambda: Gemma2Model(Gemma2Config(**DECODER, head_dim=8, sliding_window=16)),
+    # Random weights make small scores: of a cap of 50 and a scale of 1 / 16, its defaults, nothing would be seen.
+    "gemma2": lambda: Gemma2Model(
+        Gemma2Config(**DECODER, head_dim=8, query_pre_attn_scalar=8, sliding_window=16, attn_logit_softcapping=0.5)
+    ),
 }
 # Families that only their graphs are tested with: the tuner sees nothing new in them.
 MORE_ENCODERS: dict[str, Any] = {
@@ -87,7 +93,9 @@ MORE_ENCODERS: dict[str, Any] = {
 MORE_DECODERS: dict[str, Any] = {
     "qwen3": lambda: Qwen3Model(Qwen3Config(**DECODER, head_dim=4)),
     "gemma": lambda: GemmaModel(GemmaConfig(**DECODER, head_dim=4)),
-    "gemma3": lambda: Gemma3TextModel(Gemma3TextConfig(**DECODER, head_dim=4, sliding_window=16)),
+    "gemma3": lambda: Gemma3TextModel(
+        Gemma3TextConfig(**DECODER, head_dim=4, sliding_window=16, layer_types=_TWO_WINDOWS)
+    ),
 }
 
 
