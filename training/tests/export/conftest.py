@@ -12,7 +12,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import nn
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedTokenizerFast
 
 from dslora.classifier import Classifier, ClassifierSpec, build_classifier
 from dslora.encoding import TextEncoder, text_encoder
@@ -63,32 +63,35 @@ def encoder(tokenizer: Any) -> TextEncoder:
 def bases(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bases")
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+    common = {"vocab_size": len(tokenizer), "max_position_embeddings": 64, **sizes}
+    decoder = {**common, "num_key_value_heads": 2, "head_dim": 32, "pad_token_id": 0}
     torch.manual_seed(0)
     made: dict[str, nn.Module] = {
-        "bert": BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **sizes)),
-        "llama": LlamaModel(
-            LlamaConfig(
-                vocab_size=len(tokenizer),
-                max_position_embeddings=64,
-                num_key_value_heads=2,
-                head_dim=32,
-                pad_token_id=0,
-                **sizes,
-            )
-        ),
+        "bert": BertModel(BertConfig(**common)),
+        "llama": LlamaModel(LlamaConfig(**decoder)),
     }
     for name, model in made.items():
-        # Larger than a fresh model's weights, so that texts are told apart.
-        for parameter in model.parameters():
-            if parameter.dim() == 2:
-                nn.init.normal_(parameter, std=0.08)
+        _enlarge(model)
         model.save_pretrained(folder / name)  # type: ignore[operator]
-    return {name: folder / name for name in made}
+    # With its output layer and tokenizer, which zero-shot asks.
+    asked = LlamaForCausalLM(LlamaConfig(**decoder, tie_word_embeddings=True))
+    _enlarge(asked)
+    for part in (asked, tokenizer):
+        part.save_pretrained(folder / "language-model")
+    return {name: folder / name for name in (*made, "language-model")}
+
+
+def _enlarge(model: nn.Module) -> None:
+    """Gives a model larger weights than a fresh one's, so that texts are told apart."""
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            nn.init.normal_(parameter, std=0.08)
 
 
 # What is not the same for every method.
 SMALL: dict[str, dict[str, Any]] = {
     "full": {},
+    "zero-shot": {"prompt": "you {text} why", "words": ("calm", "fool")},
     "houlsby": {"bottleneck": 4},
     "adalora": {"rank": 2, "initial_rank": 4, "alpha": 8.0},
 }

@@ -17,6 +17,7 @@ from dslora.errors import DsLoraError
 from dslora.evaluation import Threshold
 from dslora.export import LAYOUTS, LabelledTexts, bundle, layouts, prove, write_bundle
 from dslora.export.bundle import BundleReport
+from dslora.export.card import model_card
 from dslora.export.fused import FusionError
 from dslora.export.inspection import inspect
 from dslora.export.manifest import validate_manifest
@@ -144,6 +145,18 @@ def test_the_card_says_what_a_moderator_must_know(written: BundleReport) -> None
         assert said in card, said
     assert "nan" not in card
     assert str(written.folder) not in card
+
+
+def test_the_card_follows_what_the_manifest_says(manifest: dict[str, Any]) -> None:
+    assert "This method has no gates." not in model_card(manifest, ())
+    lost = {**manifest, "gates": [], "distribution": {**manifest["distribution"], "gates": []}}
+    assert "All modules lost all rank in training" in model_card(lost, ())
+    method = {**manifest["method"], "name": "full", "targets": [], "gate": None, "sparsity": None, "ranksKept": []}
+    training = {**manifest["training"], "settings": {"adapter": {"top_layers": 2}}}
+    card = model_card({**lost, "method": method, "training": training}, ())
+    assert "its own weights were trained, of the last 2 layers." in card
+    assert "This method has no gates." in card
+    assert "- Trained weights and head: Apache-2.0." in card
 
 
 def test_no_file_names_the_machine(written: BundleReport, given: Given) -> None:

@@ -16,6 +16,7 @@ from dslora.export.session import GraphSession
 from .conftest import TEMPERATURE, Build, Export
 
 
+# Every method with its default settings stands in test_every_method.py.
 @pytest.mark.parametrize(
     ("base", "method", "adapter"),
     [
@@ -23,13 +24,6 @@ from .conftest import TEMPERATURE, Build, Export
         ("bert", "ds-lora", {"gate_pooling": "token", "gate_hidden": 0}),
         ("bert", "ds-lora", {"gate_shared": True}),
         ("bert", "ds-lora", {"gate_kind": "parameter-free"}),
-        ("bert", "ds-dora", {}),
-        ("bert", "lora", {}),
-        ("bert", "qlora", {}),
-        ("bert", "dora", {}),
-        ("bert", "adalora", {}),
-        ("bert", "houlsby", {}),
-        ("bert", "full", {}),
         ("llama", "ds-lora", {}),
         ("llama", "ds-qlora", {}),
     ],

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from dslora.export.details import DataTerms
+from dslora.methods import Method, find_method
 
 Manifest = Mapping[str, Any]
 
@@ -14,6 +15,9 @@ _METRICS: Final = {
     "accuracy": "accuracy",
     "aurocOffensive": "AUROC, offensive or not",
 }
+# Methods whose rank differs from module to module.
+_EQUAL: Final = "lora-equal"
+_ADALORA: Final = "adalora"
 _PYTORCH: Final = {"pytorch-fp32": "PyTorch, fp32"}
 _USES: Final = {
     "balanced": "both kinds of error weigh the same",
@@ -113,8 +117,10 @@ def _thresholds(m: Manifest) -> str:
 def _gates(m: Manifest) -> str:
     title = "## Gates\n\n"
     gates = m["distribution"]["gates"]
-    if m["method"]["gate"] is None or not gates:
+    if m["method"]["gate"] is None:
         return title + "This method has no gates."
+    if not gates:
+        return title + "All modules lost all rank in training, so there is no gate left."
     columns = len(m["gates"])
     medians = {
         label: sum(gate["quantiles"][label][50] for gate in gates) / len(gates)
@@ -138,11 +144,17 @@ def _gates(m: Manifest) -> str:
 
 def _limits(m: Manifest, terms: Sequence[DataTerms]) -> str:
     names = _join(each.name for each in terms) or "its training data"
+    source = (
+        f"- It learnt from {names}: what was labelled offensive there, by the annotators of that time, is what it "
+        "calls offensive."
+        if _method(m).trains
+        else "- It learnt from no labelled post: what it calls offensive is what the base model makes of the prompt. "
+        f"Temperature and thresholds were fitted on {names}."
+    )
     return (
         "## Where it fails\n\n"
         "Known of classifiers of this kind; apart from the figures above, none of it was measured for this one.\n\n"
-        f"- It learnt from {names}: what was labelled offensive there, by the annotators of that time, is what it "
-        "calls offensive. Other platforms, years, topics and communities differ, and the figures above do not hold "
+        f"{source} Other platforms, years, topics and communities differ, and the figures above do not hold "
         "for them.\n"
         "- Quotation, counter-speech, news about abuse, sarcasm and jokes among friends are often flagged.\n"
         "- Names of groups, and dialects such as African-American English, are flagged more often than they should "
@@ -160,17 +172,16 @@ def _limits(m: Manifest, terms: Sequence[DataTerms]) -> str:
 def _training(m: Manifest) -> str:
     method, base = m["method"], m["base"]
     lines = [
-        f"Base model {base['id']} ({base['architecture']}, {base['parameters'] / 1e6:.1f} M parameters), frozen. "
-        f"Method {method['name']}"
-        + (f", rank {method['rank']}, α {method['alpha']:g}" if "rank" in method else "")
-        + f", on {_join(method['targets'])} of every layer."
+        f"Base model {base['id']} ({base['architecture']}, {base['parameters'] / 1e6:.1f} M parameters)"
+        + _what_was_trained(m)
     ]
     if method["sparsity"] is not None:
         ranks = [each["rank"] for each in method["ranksKept"]]
-        kept = f"{sum(ranks)} of {len(ranks) * method['rank']}" if "rank" in method else str(sum(ranks))
+        # lora-equal has other ranks than the one it states, and no penalty that would take any away.
+        of = "" if method["name"] == _EQUAL else f" of {len(ranks) * method['rank']}"
         lines.append(
             f"{100 * method['sparsity']:.1f} % of the entries of A and B are exactly zero; "
-            f"{kept} rank components are left."
+            f"{sum(ranks)}{of} rank components are left."
         )
     data = [
         (each["name"], each["split"], f"{each['rows']:,}", f"`{each['sha256'][:12]}…`")
@@ -184,6 +195,31 @@ def _training(m: Manifest) -> str:
     )
     table = _table(("data", "split", "rows", "SHA-256"), data) if data else ""
     return "## How it was made\n\n" + "\n\n".join(filter(None, (*lines, table)))
+
+
+def _what_was_trained(m: Manifest) -> str:
+    """What stands after the base model's name, to the end of the next sentence."""
+    method = m["method"]
+    name = method["name"]
+    if not _method(m).trains:
+        return f", as it is. Method {name}: nothing was trained, the prompt of `manifest.json` asks for the class."
+    if not _method(m).adds_weights:
+        top = m["training"]["settings"].get("adapter", {}).get("top_layers")
+        return f". Method {name}: its own weights were trained{f', of the last {top} layers' if top else ''}."
+    return f", frozen. Method {name}{_shape(method)}, on {_join(method['targets'])} of every layer."
+
+
+def _shape(method: Mapping[str, Any]) -> str:
+    """Rank and alpha, of a method that has them."""
+    if "rank" not in method:
+        return ""
+    rank, alpha = method["rank"], method["alpha"]
+    if method["name"] == _EQUAL:
+        kept = sorted({each["rank"] for each in method["ranksKept"]})
+        ranks = f"rank {kept[0]}" if len(kept) == 1 else f"ranks {kept[0]} to {kept[-1]}"
+        return f", {ranks} with α / rank {alpha / rank:g} (as many parameters as DS-LoRA of rank {rank})"
+    average = " on average" if method["name"] == _ADALORA else ""
+    return f", rank {rank}{average}, α {alpha:g}"
 
 
 def _precision(m: Manifest) -> str:
@@ -211,7 +247,9 @@ def _precision(m: Manifest) -> str:
 
 
 def _licences(m: Manifest, terms: Sequence[DataTerms]) -> str:
-    lines = [f"- Adapter and head: {m['license']}.", f"- Base model {m['base']['id']}: {m['base']['license']}."]
+    method = _method(m)
+    ours = ("Adapter and head" if method.adds_weights else "Trained weights and head") if method.trains else "Head"
+    lines = [f"- {ours}: {m['license']}.", f"- Base model {m['base']['id']}: {m['base']['license']}."]
     # Terms and citations come from elsewhere and may end with a stop or without one.
     lines += [f"- {each.name}: {each.license.rstrip('.')}. {each.citation.rstrip('.')}." for each in terms]
     return "## Licences\n\n" + "\n".join(lines)
@@ -226,6 +264,10 @@ def _use(m: Manifest) -> str:
         f"  -d '{json.dumps({'text': 'have a nice day', 'model': m['name']})}'\n"
         "```"
     )
+
+
+def _method(m: Manifest) -> Method:
+    return find_method(m["method"]["name"])
 
 
 def _metric(name: str) -> str:
