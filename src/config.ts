@@ -68,7 +68,7 @@ export const SETTINGS = {
     min: 0,
     max: 3_600_000,
     fallback: 2_000,
-    doc: 'How often MODELS_DIR and POLICIES_DIR are looked at for what came, changed or went; 0 changes them only on SIGHUP and by the admin routes',
+    doc: 'How often MODELS_DIR, POLICIES_DIR, API_KEYS_FILE and the TLS files are looked at for what came, changed or went; with 0 all of it is read again on SIGHUP only, models and policies also by the admin routes',
   }),
   driftWindowTexts: integer({
     env: 'DRIFT_WINDOW_TEXTS',
@@ -337,7 +337,7 @@ export const SETTINGS = {
     env: 'LANGUAGE_DETECTION',
     values: ['on', 'off'],
     fallback: 'on',
-    doc: 'Whether answers say which language a text is in and whether the model was made for it; costs about 0.1 ms a text and 25 MB',
+    doc: 'Whether answers say which language a text is in and whether the model was made for it; costs 0.1 to 0.2 ms a text and 25 MB',
   }),
   workers: integer<number | undefined>({
     env: 'WORKERS',
