@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
 import pytest
 
 from dslora.errors import DsLoraError
@@ -15,6 +16,7 @@ from dslora.export.comparison import DYNAMIC, Compared, compare, shipped, table
 from dslora.export.layouts import LayoutFigure
 from dslora.export.parity import Parity, measure_parity
 from dslora.export.precisions import INT8_KINDS, PRECISIONS, PROVIDERS, variants
+from dslora.export.prove import save
 from dslora.export.quantize import quantizable
 from dslora.export.session import placements
 
@@ -91,6 +93,35 @@ def test_float32_takes_the_place_of_int8_that_is_slower(
     report = write(given, tmp_path / "made-up", "int8", layout="auto", say=said.append)
     assert [(graph["file"], graph["precision"]) for graph in graphs_of(report)] == [("model.onnx", "fp32")]
     assert "int8: nothing is faster than float32" in said
+
+
+def test_products_that_suffer_most_stay_float32(
+    given: Given, graph: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [str(x.name) for x in quantizable(graph.graph)]
+    chosen = [names[5], names[2]]
+    saved: list[ir.Model] = []
+
+    def recorded(model: ir.Model, file: Path) -> str | None:
+        saved.append(model)
+        return save(model, file)
+
+    def far(*arguments: Any) -> Parity:
+        # One value whose products are float32 is too few.
+        return replace(measure_parity(*arguments), batch_flips=int(len(quantizable(saved[-1].graph)) < 2))
+
+    monkeypatch.setattr(prove, "save", recorded)
+    monkeypatch.setattr(prove, "measure_parity", far)
+    monkeypatch.setattr(prove, "most_sensitive_first", lambda *arguments: [*chosen, *["another"] * 2])
+    report = write(given, tmp_path / "made-up", "int8")
+    (entry,) = graphs_of(report)
+    assert (entry["file"], entry["precision"], entry["scales"]) == ("model.onnx", "int8", "row")
+    written = quantizable(ir.load(report.folder / "model.onnx").graph)
+    assert {str(x.name) for x in written} == set(chosen)
+    weights = [str(node.inputs[1].name) for products in written.values() for node in products if node.inputs[1]]
+    assert sorted(entry["keptFloat32"]) == sorted(weights)
+    card = (report.folder / "README.md").read_text(encoding="utf-8")
+    assert f"| model.onnx | int8 | {entry['bytes'] / 2**20:.1f} MiB | {entry['parity']['probabilities']:.1e} |" in card
 
 
 def test_a_precision_without_a_graph_for_the_provider_is_refused(
