@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,9 @@ from dslora.run import encoder_of
 from .conftest import TEMPERATURE, Build, Given, describe
 
 PROJECT = Path(__file__).resolve().parents[3]
-# npm run test:full has all methods. What is left out here differs from one that is not in its training alone, or
-# stands in test_graph.py.
+# npm run test:full has all methods. What is left out of an ordinary run is exported as another is that is in it.
 _FULL = os.environ.get("DSLORA_TEST_FULL") == "1"
-_OFTEN = ("full", "lora", "lora-equal", "dora", "qlora", "adalora", "houlsby", "ds-dora", "zero-shot")
+_OFTEN = ("full", "lora", "lora-equal", "dora", "qlora", "houlsby", "ds-dora", "zero-shot")
 _METHODS = tuple(METHODS) if _FULL else _OFTEN
 
 
@@ -134,38 +135,68 @@ def test_the_card_says_what_was_trained(method: str, models: Path) -> None:
     assert ("has no gates" in card) != row.gated
 
 
-_SERVE = """
-const { createEngine } = await import(process.argv[1]);
-const [modelsDir, text] = process.argv.slice(2);
-const engine = await createEngine({ modelsDir, workers: 1, threads: 1, queueWaitMs: 60000, answerTimeoutMs: 60000 });
-const answers = {};
-for (const { name } of engine.models()) {
-  const { results: [{ probabilities, gates }] } = await engine.classify({ model: name, texts: [text] });
-  answers[name] = { probabilities, gates };
-}
-console.log(JSON.stringify({ refused: engine.refused(), answers }));
-await engine.close();
-"""
+@pytest.fixture(scope="module")
+def service(models: Path) -> Iterator[str]:
+    """The address of a service that serves the bundles, a real process."""
+    node = PROJECT / "node_modules" / ".bin" / "node"
+    own = {"HOST": "127.0.0.1", "PORT": "0", "WORKERS": "1", "THREADS": "1", "QUEUE_WAIT_MS": "60000"}
+    process = subprocess.Popen(
+        [str(node if node.exists() else "node"), "src/main.ts"],
+        cwd=PROJECT,
+        env={**os.environ, **own, "MODELS_DIR": str(models), "DEFAULT_MODEL": "full"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        printed = ""
+        # It says where it listens once every golden text of every bundle has had its answer.
+        for line in process.stdout:
+            printed += line
+            if found := re.search(r"(http://\S+)/classify", printed):
+                yield found[1]
+                break
+        else:
+            pytest.fail(printed)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _asked(address: str, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
 
 
 @pytest.mark.skipif(
     not (PROJECT / "node_modules" / "onnxruntime-node").is_dir() or not shutil.which("node"),
     reason="needs node and npm ci",
 )
-def test_the_service_answers_with_it_as_pytorch_does(models: Path, export: Export) -> None:
-    node = PROJECT / "node_modules" / ".bin" / "node"
-    engine = (PROJECT / "src" / "engine" / "engine.ts").as_uri()
-    text = "why, you fool"
-    # An engine tries every golden text of a bundle before it serves it.
-    command = [str(node if node.exists() else "node"), "--input-type=module", "-e", _SERVE, "--", engine]
-    answer = subprocess.run([*command, str(models), text], capture_output=True, text=True, check=False, timeout=120)
-    assert answer.returncode == 0, answer.stderr[-2000:]
-    found = json.loads(answer.stdout)
-    assert found["refused"] == []
-    assert sorted(found["answers"]) == sorted(_METHODS)
-    for method, given in found["answers"].items():
+def test_the_service_answers_as_pytorch_does(service: str, export: Export) -> None:
+    served = _asked(f"{service}/models")
+    assert sorted(model["name"] for model in served["models"]) == sorted(_METHODS)
+    # The last takes several windows.
+    texts = ["why, you fool", "the calm river", "the bright river, you fool! " * 6]
+    for method in _METHODS:
         of = export(method).given
-        expected = predict(of.classifier, of.encoder, [text])
-        np.testing.assert_allclose(given["probabilities"], softmax(expected.logits, TEMPERATURE)[0], atol=1e-5)
-        np.testing.assert_allclose(given["gates"], expected.gates[0], atol=1e-5)
-        assert len(given["gates"]) == (4 if METHODS[method].gated else 0)
+        expected = predict(of.classifier, of.encoder, texts)
+        assert expected.windows[-1] > 1
+        labels, columns = of.classifier.spec.labels, of.classifier.gate_columns()
+        for view in ("layers", "mean", "percentiles"):
+            answer = _asked(f"{service}/classify", {"model": method, "texts": texts, "gates": view, "windows": True})
+            for row, result in enumerate(answer["results"]):
+                assert result["windows"] == expected.windows[row] == len(result["windowResults"])
+                found = [result["probabilities"][label] for label in labels]
+                np.testing.assert_allclose(found, softmax(expected.logits, TEMPERATURE)[row], atol=2e-5)
+                every = (result["gates"], *(window["gates"] for window in result["windowResults"]))
+                if not METHODS[method].gated:
+                    assert every == (None,) * len(every)
+                    continue
+                assert result["gates"]["mean"] == pytest.approx(expected.gates[row].mean(), abs=2e-5)
+                if view != "mean":
+                    by_layer = {each["layer"]: each for each in result["gates"]["layers"]}
+                    found = [by_layer[layer][module] for layer, module in columns]
+                    np.testing.assert_allclose(found, expected.gates[row], atol=2e-5)
