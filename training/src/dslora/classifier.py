@@ -18,6 +18,7 @@ from dslora.methods.method import target_layers
 from dslora.methods.peft_method import ADAPTER
 from dslora.sharding import copy_whole, is_sharded, whole
 from dslora.sparsity import L1Settings
+from dslora.stored_precision import read_in_float32
 from dslora.tuner import GatedLinear, capture_gates
 from dslora.tuner.context import mean_over_tokens
 
@@ -204,6 +205,9 @@ class Classifier(nn.Module):
     def load(cls, folder: Path) -> "Classifier":
         """Builds the classifier that :meth:`save` wrote, in evaluation mode.
 
+        It computes in float32. A base of fewer bits stays in memory as it is stored, where the method leaves it as it
+        is.
+
         Raises:
             DsLoraError: The folder is not one, or its base cannot be loaded.
         """
@@ -212,9 +216,14 @@ class Classifier(nn.Module):
             raise DsLoraError(f"{folder}: no {_SPEC_FILE}. Expected the folder of a model that dslora train wrote.")
         spec = ClassifierSpec.from_json(json.loads(spec_file.read_text(encoding="utf-8")))
         method = find_method(spec.method)
-        base = _load_base(spec)
+        source = resolve_base(spec.base)
+        # A GGUF file is read as a whole, and its weights are dequantised anyway.
+        as_stored = method.keeps_stored_weights and source.gguf_file is None
+        base = _load_base(spec, "auto" if as_stored else "float32")
+        if as_stored:
+            read_in_float32(base)
         targets = _targets(base, spec)
-        encoder = method.load(base, spec.adapter, targets, folder / _ADAPTER_FOLDER, resolve_base(spec.base).id)
+        encoder = method.load(base, spec.adapter, targets, folder / _ADAPTER_FOLDER, source.id)
         classifier = cls(encoder, spec)
         classifier.head.load_state_dict(load_file(folder / _HEAD_FILE))
         return classifier.eval()

@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from dslora.export.projections import Branch, LearnedGate, Projection, block_diagonal
-from dslora.export.surgery import Builder, Floats, constant, weights_of
+from dslora.export.surgery import Builder, Floats, constant, later, sides, weights_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +76,23 @@ class Layer:
         above = path.rpartition(".")[0] if len(projections) > 1 else path
         self.name = f"{above or projections[0].name}.packed"
         self.branches = [each.branch for each in projections if each.branch is not None]
-        self.sizes = [int(each.weight.shape[1]) for each in projections]
-        self.weight: Floats = np.hstack([each.weight for each in projections])
+        self.sizes = [each.sides[1] for each in projections]
+
+    def weight(self) -> Floats:
+        """W of all projections side by side, ``[K, N]``."""
+        return np.hstack([each.weight() for each in self.projections])
+
+    def packed_weight(self, *, below: Floats | None = None, beside: Floats | None = None) -> ir.Value:
+        """The constant W, with more rows or columns; put together when it is written."""
+        parts = [] if below is None else [below]
+        columns = [] if beside is None else [beside]
+
+        def make() -> Floats:
+            return np.hstack([np.vstack([self.weight(), *parts]), *columns])
+
+        rows = self.projections[0].sides[0] + sum(part.shape[0] for part in parts)
+        width = sum(self.sizes) + sum(column.shape[1] for column in columns)
+        return later(self.graph, f"{self.name}.weight.T", (rows, width), ir.DataType.FLOAT, make)
 
     def constant(self, name: str, values: Floats) -> ir.Value:
         return constant(self.graph, f"{self.name}.{name}", np.ascontiguousarray(values))
@@ -112,21 +127,27 @@ class Layer:
             if bias is not None:
                 value = self.build("Add", value, bias)
             return self.build.several("Split", len(self.sizes), value, self.widths(), axis=-1)
-        weight = weights_of(packed.product.weight)
-        assert weight is not None
+        whole = packed.product.weight
+        assert whole.const_value is not None
+        rows, _ = sides(whole)
         ends = np.cumsum([0, *self.sizes])
         parts = []
         for each, start, end in zip(self.projections, ends[:-1], ends[1:], strict=True):
             # encoder.layer.0.attention.self.query.weight.T
             name = each.name.rpartition(".weight")[0].rpartition(".")[2] or each.name
-            part = self.constant(f"{name}.weight.T", weight[:, start:end].copy())
+            part = later(
+                self.graph,
+                f"{self.name}.{name}.weight.T",
+                (rows, int(end - start)),
+                ir.DataType.FLOAT,
+                _columns(whole.const_value, start, end),
+            )
             value = self.build("MatMul", packed.product.source, part)
             if with_bias and each.bias is not None:
                 value = self.build("Add", value, self.constant(f"{name}.bias", each.bias))
             parts.append(value)
-        # Of a large model, the packed weights of all layers would be in memory beside their parts.
-        if not packed.product.weight.uses():
-            del self.graph.initializers[str(packed.product.weight.name)]
+        if not whole.uses():
+            del self.graph.initializers[str(whole.name)]
         return tuple(parts)
 
     def a(self) -> Floats:
@@ -197,18 +218,21 @@ class Layer:
         return self.build("Gemm", x, *constants, transB=1)
 
 
+def _columns(weight: ir.TensorProtocol, start: int, end: int) -> Callable[[], Floats]:
+    return lambda: weight.numpy()[:, start:end]
+
+
 def _pairs(branches: list[Branch]) -> list[tuple[LearnedGate, Branch]]:
     return [(branch.gate, branch) for branch in branches if branch.gate is not None]
 
 
 def _k_concat(layer: Layer) -> Packed:
     source = layer.build("Concat", layer.x, layer.scaled(layer.low_rank()), axis=-1)
-    weight = layer.constant("weight.T", np.vstack([layer.weight, layer.b()]))
-    return Packed(Product(source, weight), None)
+    return Packed(Product(source, layer.packed_weight(below=layer.b())), None)
 
 
 def _one_gemm(layer: Layer) -> Packed:
-    wide = layer.build("MatMul", layer.x, layer.constant("weight.T", np.hstack([layer.weight, layer.a()])))
+    wide = layer.build("MatMul", layer.x, layer.packed_weight(beside=layer.a()))
     widths = layer.constant("widths", np.array([sum(layer.sizes), layer.a().shape[1]], dtype=np.int64))
     y, low_rank = layer.build.several("Split", 2, wide, widths, axis=-1)
     branch = layer.build("MatMul", layer.scaled(low_rank), layer.constant("lora_B.T", layer.b()))
@@ -216,14 +240,14 @@ def _one_gemm(layer: Layer) -> Packed:
 
 
 def _small_gemm(layer: Layer) -> Packed:
-    y = layer.build("MatMul", layer.x, layer.constant("weight.T", layer.weight))
+    y = layer.build("MatMul", layer.x, layer.packed_weight())
     branch = layer.build("MatMul", layer.scaled(layer.low_rank()), layer.constant("lora_B.T", layer.b()))
     return Packed(None, layer.build("Add", y, branch))
 
 
 def plain(layer: Layer) -> Packed:
     """A layer without branches."""
-    return Packed(Product(layer.x, layer.constant("weight.T", layer.weight)), None)
+    return Packed(Product(layer.x, layer.packed_weight()), None)
 
 
 # How the branches of a layer are computed; "naive" leaves them as they are.

@@ -128,6 +128,7 @@ def write_bundle(
         layout=layout,
         encoder=encoder,
         expected=expected,
+        weights=[*classifier.parameters()],
         calibration=WindowedTexts.of(encoder, calibration_texts).windows,
         threads=threads,
         provider=provider,

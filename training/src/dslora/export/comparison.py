@@ -86,6 +86,7 @@ def compare(
         layout=layout,
         encoder=encoder,
         expected=reference(classifier, temperature, encoder, texts.texts, texts.labels, pruned.kept_columns),
+        weights=[*classifier.parameters()],
         calibration=WindowedTexts.of(encoder, calibration_texts).windows,
         threads=threads,
         provider="cpu",

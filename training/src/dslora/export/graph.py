@@ -7,22 +7,27 @@ arrangements of the same computation.
 import ast
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
 import onnx_ir as ir
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
 from dslora.classifier import Classifier
 from dslora.errors import DsLoraError
+from dslora.export.surgery import later, remove_unused, sides
+from dslora.stored_precision import SUFFIX
 
 OPSET: Final = 23
 INPUTS: Final = ("input_ids", "attention_mask")
 OUTPUTS: Final = ("probabilities", "gates")
+# Types of weights that float32 holds exactly.
+_STORED: Final = (ir.DataType.BFLOAT16, ir.DataType.FLOAT16)
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -66,6 +71,7 @@ def _reference(classifier: Classifier, temperature: float) -> ir.Model:
         ) from error
     assert program is not None  # it is only None where the exporter writes a file itself
     model = program.model
+    _read_stored_weights(model)
     _name_weights(model)
     _give_rotary_caches_a_batch(model)
     return model
@@ -88,6 +94,43 @@ def build_graph(classifier: Classifier, temperature: float) -> ir.Model:
     model = _reference(classifier, temperature)
     _strip(model)
     return model
+
+
+def _read_stored_weights(model: ir.Model) -> None:
+    """Makes float32 constants of weights that are stored with fewer bits and cast wherever they are used.
+
+    The exporter itself computes such constants where they are small. These are computed when they are written.
+    """
+    graph = model.graph
+    for node in list(graph):
+        if node.op_type not in ("Cast", "Transpose") or node.inputs[0] is None:
+            continue
+        source = node.inputs[0]
+        stored = source.const_value
+        if not source.is_initializer() or stored is None:
+            continue
+        if node.op_type == "Cast":
+            if stored.dtype not in _STORED or node.attributes["to"].as_int() != ir.DataType.FLOAT:
+                continue
+            name = str(source.name).replace(SUFFIX.format(name="weight"), ".weight")
+            shape = sides(source)
+            make = _as_float32(stored)
+        elif isinstance(stored, ir.LazyTensor) and len(stored.shape) == 2:
+            name, shape = f"{source.name}.T", sides(source)[::-1]
+            make = _transposed(stored)
+        else:
+            continue
+        node.outputs[0].replace_all_uses_with(later(graph, name, shape, ir.DataType.FLOAT, make))
+        graph.remove(node, safe=True)
+    remove_unused(model)
+
+
+def _as_float32(stored: ir.TensorProtocol) -> Callable[[], NDArray[np.float32]]:
+    return lambda: stored.numpy().astype(np.float32)
+
+
+def _transposed(stored: ir.TensorProtocol) -> Callable[[], NDArray[np.float32]]:
+    return lambda: stored.numpy().T
 
 
 def _name_weights(model: ir.Model) -> None:

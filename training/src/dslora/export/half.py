@@ -11,13 +11,25 @@ gates, head and every softmax.
 - A gate is computed in float32 and rounded only where it scales the low-rank activations.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from dslora.errors import DsLoraError
-from dslora.export.surgery import CONTRIB, Builder, constant, producer, remove_unused, substitute, weights_of
+from dslora.export.surgery import (
+    CONTRIB,
+    Builder,
+    constant,
+    later,
+    producer,
+    remove_unused,
+    sides,
+    substitute,
+    weights_of,
+)
 
 LARGEST: Final = 65504.0
 # What stands for minus infinity in a mask that becomes float16: far below any score, and a row of nothing else has
@@ -166,12 +178,17 @@ class _Halver:
             return self.graph.initializers[name]
         values = weights_of(value)
         assert values is not None
+        assert value.const_value is not None
         if float(np.abs(values).max(initial=0.0)) > LARGEST:
             raise DsLoraError(
                 f"Weight {value.name} holds values beyond {LARGEST:g}, the largest of float16. Export with "
                 "--graphs fp32, or int8 for the CPU."
             )
-        return constant(self.graph, name, values.astype(np.float16))
+        return later(self.graph, name, sides(value), ir.DataType.FLOAT16, _half(value.const_value))
+
+
+def _half(weight: ir.TensorProtocol) -> Callable[[], NDArray[np.float16]]:
+    return lambda: weight.numpy().astype(np.float16)
 
 
 def _float_inputs(node: ir.Node) -> tuple[int, ...]:

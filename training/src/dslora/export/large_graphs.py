@@ -1,16 +1,19 @@
 """What is done otherwise for a graph whose weights lie in a file beside it, so that they are in memory once.
 
-Weights that PyTorch reads from a safetensors file are that file, mapped into memory, and so are the graph's.
+Weights that PyTorch reads from a safetensors file are that file, mapped into memory, in the precision that they are
+stored in. The graph's are the same memory, or are computed from it one by one while the graph is written.
 onnxruntime maps the file with the graph's weights, and would copy each matrix besides, packed for its products.
 """
 
 import ctypes
 import mmap
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import onnx_ir as ir
+from torch import Tensor
 
 # protobuf holds at most 2 GiB; weights above this go to a file beside the graph.
 LARGEST_GRAPH: Final = 1_900_000_000
@@ -30,8 +33,8 @@ def has_large_data(file: Path) -> bool:
     return data.is_file() and data.stat().st_size > LARGEST_GRAPH
 
 
-def page_out(model: ir.Model) -> None:
-    """Gives up the memory of a graph's weights. Their values stay: a page that is read again comes from its file.
+def page_out(weights: Iterable[Tensor]) -> None:
+    """Gives up the memory of weights. Their values stay: a page that is read again comes from its file.
 
     Elsewhere than on Linux it does nothing.
     """
@@ -39,12 +42,11 @@ def page_out(model: ir.Model) -> None:
         return
     advise = ctypes.CDLL(None).madvise
     advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for value in model.graph.initializers.values():
-        if value.const_value is None or value.const_value.nbytes < mmap.PAGESIZE:
+    for weight in weights:
+        if weight.device.type != "cpu" or weight.nbytes < mmap.PAGESIZE:
             continue
-        array = value.const_value.numpy()
-        first = -(-array.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
-        end = (array.ctypes.data + array.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        first = -(-weight.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+        end = (weight.data_ptr() + weight.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
         if end > first:
             # Advice: where the kernel does not take it, memory is as it was.
             advise(first, end - first, _PAGE_OUT)

@@ -55,7 +55,7 @@ class Projection:
     Attributes:
         name: Of the weight, for names of what replaces it.
         product: The node ``x W``.
-        weight: ``[K, N]``.
+        stored: W ``[K, N]``; its values are read when they are needed, since those of a large model fill the memory.
         bias: ``[N]``.
         branch: Gated low-rank branch, if any.
         out: The value that the rest of the graph reads.
@@ -63,10 +63,20 @@ class Projection:
 
     name: str
     product: ir.Node
-    weight: Floats
+    stored: ir.TensorProtocol
     bias: Floats | None
     branch: Branch | None
     out: ir.Value
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """K and N."""
+        rows, columns = self.stored.shape.numpy()
+        return rows, columns
+
+    def weight(self) -> Floats:
+        """``[K, N]``."""
+        return self.stored.numpy().astype(np.float32, copy=False)
 
     @property
     def x(self) -> ir.Value:
@@ -92,11 +102,10 @@ def groups_of_projections(graph: ir.Graph) -> list[list[Projection]]:
 def _projection(product: ir.Node) -> Projection | None:
     if product.op_type != "MatMul" or product.domain:
         return None
-    x, weight_value = product.inputs
-    weight = weights_of(weight_value)
-    if x is None or x.is_initializer() or weight is None or weight.ndim != 2 or weight_value is None:
+    x, weight = product.inputs
+    if x is None or x.is_initializer() or weight is None or not weight.is_initializer() or weight.const_value is None:
         return None
-    if "lora_" in str(weight_value.name):
+    if len(weight.const_value.shape) != 2 or "lora_" in str(weight.name):
         return None
     out, bias = product.outputs[0], None
     add = only_user(out, "Add")
@@ -110,7 +119,7 @@ def _projection(product: ir.Node) -> Projection | None:
         branch = _branch(_other(add, out), x)
         if branch is not None:
             out = add.outputs[0]
-    return Projection(str(weight_value.name), product, weight, bias, branch, out)
+    return Projection(str(weight.name), product, weight.const_value, bias, branch, out)
 
 
 def _branch(value: ir.Value | None, x: ir.Value) -> Branch | None:

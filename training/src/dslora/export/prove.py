@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import onnx_ir as ir
+from torch import Tensor
 
 from dslora.encoding import TextEncoder
 from dslora.export.calibrate import activation_bounds
@@ -53,6 +54,7 @@ class Prover:
         layout: As asked for: a name in ``LAYOUTS``, or ``auto``.
         encoder: Pads.
         expected: PyTorch's answers.
+        weights: PyTorch's: their memory is given up once they are in a file.
         calibration: Windows of training texts, for the fixed scales of int8.
         threads: Of onnxruntime.
         provider: That graphs are run on where their precision is made for it; others run on the CPU.
@@ -65,6 +67,7 @@ class Prover:
     layout: str
     encoder: TextEncoder
     expected: Reference
+    weights: Sequence[Tensor]
     calibration: Sequence[Sequence[int]]
     threads: int
     provider: str
@@ -156,7 +159,7 @@ class Prover:
     def _proved(self, precision: str, arranged: Arranged, variant: Variant, file: Path) -> Proved:
         data = save(variant.model, file)
         if data is not None:
-            page_out(variant.model)
+            page_out(self.weights)
         provider = self.provider if self.provider in PROVIDERS[precision] else "cpu"
         session = GraphSession(file, self.threads, provider)
         if provider != "cpu":

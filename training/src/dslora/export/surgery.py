@@ -1,5 +1,6 @@
 """Small operations on a graph that several rewritings share."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,30 @@ def constant(graph: ir.Graph, name: str, values: NDArray[Any] | np.generic) -> i
         shape = ir.Shape(tensor.numpy().shape)
         graph.register_initializer(
             ir.Value(name=name, const_value=tensor, shape=shape, type=ir.TensorType(tensor.dtype))
+        )
+    return graph.initializers[name]
+
+
+def later(
+    graph: ir.Graph, name: str, shape: tuple[int, ...], dtype: ir.DataType, make: Callable[[], NDArray[Any]]
+) -> ir.Value:
+    """The graph's constant of that name, computed from other weights each time that somebody reads it.
+
+    So what is made of large weights is in memory only while it is written.
+
+    Args:
+        graph: Gets the constant.
+        name: Of the constant.
+        shape: Of what ``make`` returns.
+        dtype: The same.
+        make: Computes it.
+    """
+    if name not in graph.initializers:
+        tensor = ir.LazyTensor(
+            lambda: ir.tensor(np.ascontiguousarray(make()), name=name), dtype, ir.Shape(shape), name=name
+        )
+        graph.register_initializer(
+            ir.Value(name=name, const_value=tensor, shape=ir.Shape(shape), type=ir.TensorType(dtype))
         )
     return graph.initializers[name]
 

@@ -10,6 +10,7 @@ from dslora.errors import DsLoraError
 from dslora.methods.low_rank import LowRankSettings
 from dslora.methods.method import MergeError, MethodSettings
 from dslora.methods.peft_method import ADAPTER, PeftMethod
+from dslora.stored_precision import become_float32
 from dslora.tuner import DsLoraConfig, GatedLinear
 from dslora.tuner.layer import MERGE_REFUSED
 
@@ -90,7 +91,8 @@ class DsDora(DsLora):
     magnitude = True
 
     def exportable(self, encoder: Any) -> nn.Module:
-        for layer in encoder.modules():
+        for layer in list(encoder.modules()):
             if isinstance(layer, GatedLinear) and ADAPTER in layer.lora_magnitude:
+                become_float32(layer.get_base_layer())
                 layer.fold_magnitude_(ADAPTER)
         return encoder  # type: ignore[no-any-return]

@@ -37,6 +37,8 @@ class Method(ABC):
         sparse: Whether L1 on A and B applies.
         adds_weights: Whether what it trains stands beside the base's own weights, which then stay as they are.
         trains: Whether there is anything to train.
+        keeps_stored_weights: Whether a kept model may leave the base's weights in the precision that they are stored
+            in, read as float32 (:mod:`dslora.stored_precision`).
         settings: Its configuration class.
     """
 
@@ -46,6 +48,7 @@ class Method(ABC):
     sparse: ClassVar[bool] = False
     adds_weights: ClassVar[bool] = True
     trains: ClassVar[bool] = True
+    keeps_stored_weights: ClassVar[bool] = False
     settings: ClassVar[type[MethodSettings]] = MethodSettings
 
     def default_targets(self, model_type: str) -> tuple[str, ...]:

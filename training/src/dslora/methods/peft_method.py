@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from dslora.architectures import architecture
 from dslora.errors import DsLoraError
 from dslora.methods.method import Method, target_layers
+from dslora.stored_precision import become_float32
 
 ADAPTER = "default"
 
 
 class PeftMethod(Method):
     """A configuration for PEFT is all that a method of this kind has to give."""
+
+    keeps_stored_weights = True
 
     @abstractmethod
     def configure(self, settings: Any, targets: tuple[str, ...]) -> PeftConfig:
@@ -55,6 +59,9 @@ class PeftMethod(Method):
         return {name for name in encoder.state_dict() if "lora_" in name}
 
     def merged(self, encoder: Any) -> nn.Module:
+        for layer in list(encoder.modules()):
+            if isinstance(layer, BaseTunerLayer):
+                become_float32(layer.get_base_layer())
         return encoder.merge_and_unload()  # type: ignore[no-any-return]
 
 

@@ -48,6 +48,8 @@ class DsQLoraSettings(GatedSettings, FourBitSettings):
 class FourBitMethod(PeftMethod):
     """A PEFT method on NF4 weights. What is exported are these weights in float32, the adapter beside or in them."""
 
+    keeps_stored_weights = False
+
     def check_machine(self) -> None:
         check_four_bit()
 
