@@ -1,5 +1,6 @@
 """What a bundle is, read from its files alone: nothing of the training is needed."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import onnx_ir as ir
 
 from dslora.errors import DsLoraError
-from dslora.export.manifest import MANIFEST_FILE, sha256_of, validate_manifest
+from dslora.export.manifest import MANIFEST_FILE, MANIFEST_SUM_FILE, sha256_of, validate_manifest
 from dslora.export.surgery import node_counts
 
 # Kinds of nodes that are named; the rest is summed up.
@@ -23,15 +24,17 @@ def inspect(folder: Path) -> str:
         folder: The bundle.
 
     Raises:
-        DsLoraError: It is not a bundle, a file is missing or is not the one that the manifest names, or a graph
-            cannot be read.
+        DsLoraError: It is not a bundle, its manifest is not the one of its checksum, a file is missing or is not the
+            one that the manifest names, or a graph cannot be read.
     """
     manifest = _manifest(folder)
     checked = _check_files(folder, manifest)
     lines = [*_model(manifest), ""]
     for graph in manifest["graphs"]:
         lines += [*_graph(folder, graph), ""]
-    lines += [*_ranks(manifest), "", f"Checked: manifest against its schema, {checked} files by size and SHA-256."]
+    known = " and its SHA-256" if (folder / MANIFEST_SUM_FILE).exists() else f", which has no {MANIFEST_SUM_FILE}"
+    stated = f"Checked: manifest against its schema{known}; {checked} files by size and SHA-256."
+    lines += [*_ranks(manifest), "", stated]
     return "\n".join(lines)
 
 
@@ -40,13 +43,26 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise DsLoraError(f"{folder}: no {MANIFEST_FILE}. Expected the folder of a bundle that dslora export wrote.")
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
+        _check_sum(folder, content)
+        manifest = json.loads(content.decode())
     except (OSError, ValueError) as error:
         raise DsLoraError(f"{file}: cannot be read as JSON: {error}. Export the bundle again.") from error
     if not isinstance(manifest, dict):
         raise DsLoraError(f"{file}: expected an object. Export the bundle again.")
     validate_manifest(manifest)
     return manifest
+
+
+def _check_sum(folder: Path, manifest: bytes) -> None:
+    """As the service does (src/bundle/manifest-file.ts): a bundle may be without the file, but not disagree with it."""
+    file = folder / MANIFEST_SUM_FILE
+    expected = f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST_FILE}".encode()
+    if file.exists() and file.read_bytes().rstrip() != expected:
+        raise DsLoraError(
+            f"{folder}: {MANIFEST_FILE} is not the one of {MANIFEST_SUM_FILE}. Copy or export the bundle again; who "
+            f"changed it on purpose runs `sha256sum {MANIFEST_FILE} > {MANIFEST_SUM_FILE}` in the folder."
+        )
 
 
 def _check_files(folder: Path, manifest: dict[str, Any]) -> int:
@@ -90,6 +106,8 @@ def _graph(folder: Path, graph: dict[str, Any]) -> Iterator[str]:
     rest = sum(counts.values()) - sum(count for _, count in shown)
     kinds = ", ".join(f"{count} {name}" for name, count in shown) + (f", {rest} others" if rest else "")
     yield f"  {sum(counts.values())} nodes: {kinds}"
+    if "keptFloat32" in graph:
+        yield f"  products that stay float32, by weight: {', '.join(graph['keptFloat32'])}"
     parity = graph["parity"]
     alone = "the same" if graph["batchInvariant"] else "not the same"
     yield (
