@@ -8,7 +8,7 @@ import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -19,10 +19,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from dslora.bases import load_tokenizer, resolve_base
+from dslora.bases import load_config, load_tokenizer, resolve_base
 from dslora.classifier import ClassifierSpec, build_classifier, default_pooling
 from dslora.encoding import text_encoder
+from dslora.errors import DsLoraError
 from dslora.methods import find_method
+from dslora.plan import make_plan
+from dslora.plan.fit import device_memory, size
 from dslora.sparsity import L1Settings
 from dslora.train.batches import Rows, Split, length_grouped_batches
 from dslora.train.loop import Training
@@ -34,6 +37,8 @@ _REFERENCE = "lora"
 # Batches before the first that counts: memory is being taken and kernels are being chosen.
 _WARM_UP = 2
 _RESAMPLES = 2_000
+# Ids of tokens: above the special ones of a usual vocabulary, and below the end of it.
+_FIRST_ID, _LAST_ID = 1_000, 20_000
 # Tokens of a post: OLID has 40 on average, half below 33, a tenth above 70.
 _MEDIAN_TOKENS, _LOG_SPREAD = 33.0, 0.6
 
@@ -78,8 +83,9 @@ class BenchSettings:
         generator = np.random.default_rng(self.seed)
         drawn = np.exp(generator.normal(np.log(_MEDIAN_TOKENS), _LOG_SPREAD, self.rows))
         lengths = np.clip(drawn.round().astype(int), 5, self.max_tokens)
-        # Ids above the special tokens of every tokenizer, and below the end of every vocabulary.
-        windows = [generator.integers(1_000, 20_000, length).tolist() for length in lengths]
+        end = min(_LAST_ID, int(load_config(resolve_base(self.base)).get_text_config().vocab_size))
+        first = min(_FIRST_ID, end // 2)
+        windows = [generator.integers(first, end, length).tolist() for length in lengths]
         return Split(windows, generator.integers(0, 2, self.rows).tolist())
 
 
@@ -102,7 +108,7 @@ def _training(settings: BenchSettings, method: str, split: Split) -> Training:
     spec = _spec(settings, method)
     torch.manual_seed(settings.seed)
     classifier = build_classifier(spec)
-    encoder = text_encoder(load_tokenizer(resolve_base(spec.base)), (), spec.max_tokens, 32)
+    encoder = text_encoder(load_tokenizer(resolve_base(spec.base)), (), spec.max_tokens, spec.max_tokens // 4)
     processes = Processes(settings.device)
     # Nothing is written: a training that is not started has no folder.
     training = Training(
@@ -138,6 +144,28 @@ def _bare_step(settings: BenchSettings) -> Callable[[list[int]], None]:
 def _batches(settings: BenchSettings) -> list[list[int]]:
     lengths = [len(window) for window in settings.split.windows]
     return length_grouped_batches(lengths, settings.batch_size, settings.seed, 0)
+
+
+def check_memory(specs: Iterable[ClassifierSpec], settings: TrainSettings, device: str) -> None:
+    """Refuses models that are timed in turns, so all of them are loaded at once, before any of them is.
+
+    Args:
+        specs: Of every model, one that is there twice named twice.
+        settings: How they are trained, one at a time.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        DsLoraError: They do not fit into the device's memory together, by the estimate of ``dslora plan``.
+    """
+    plans = [make_plan(spec, settings, device) for spec in specs]
+    weights = sum(plan.memory.base + plan.memory.trained + plan.memory.state for plan in plans)
+    step = max(plan.memory.activations + plan.memory.transient for plan in plans)
+    needed, there = weights + step + plans[0].memory.process, device_memory(device)
+    if needed > there:
+        raise DsLoraError(
+            f"{len(plans)} models of {plans[0].spec.base} take turns, so all are in memory at once: about "
+            f"{size(needed)}, and there are {size(there)} ({device})."
+        )
 
 
 def measure_time(settings: BenchSettings, note: Callable[[str], None]) -> dict[str, list[float]]:
@@ -248,7 +276,14 @@ def _weighted_median(values: Any, weights: Any) -> float:
 
 
 def run_bench(settings: BenchSettings, note: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """Everything, as JSON: seconds, rows a second, bytes, and ratios to LoRA with intervals."""
+    """Everything, as JSON: seconds, rows a second, bytes, and ratios to LoRA with intervals.
+
+    Raises:
+        DsLoraError: The models do not fit into memory beside each other.
+    """
+    # The bare loop trains LoRA too, a model of its own.
+    specs = [_spec(settings, method) for method in (_REFERENCE, *settings.all_methods)]
+    check_memory(specs, settings.training(settings.rows), resolve_device(settings.device).type)
     seconds = measure_time(settings, note)
     note("memory, one process a method")
     peaks = measure_memory(settings)

@@ -1,7 +1,7 @@
 """Table 7: what training and answering cost beside LoRA, as ``dslora bench`` measures it.
 
 Timings mean something on a machine that does nothing else. A measurement is kept like a cell: delete its file to
-measure again.
+measure again. What could not be measured is kept with the reason, and tried again by the next command.
 """
 
 import json
@@ -12,14 +12,16 @@ from typing import Any, Final
 import torch
 
 from dslora.bases import load_tokenizer, resolve_base
-from dslora.bench import BenchSettings, ratio, run_bench, take_turns
+from dslora.bench import BARE, BenchSettings, check_memory, ratio, run_bench, take_turns
 from dslora.classifier import Classifier, ClassifierSpec, build_classifier, default_pooling
 from dslora.encoding import text_encoder
+from dslora.errors import DsLoraError
 from dslora.files import write_json
 from dslora.methods import find_method
 from dslora.reproduce.identity import TEMPLATES
-from dslora.reproduce.markdown import NOTHING, over, percent, table
+from dslora.reproduce.markdown import NOTHING, bullets, over, percent, table
 from dslora.reproduce.presets import Preset
+from dslora.train.settings import TrainSettings
 
 METHODS: Final = ("lora", "dora", "lora-l1", "lora-gate", "ds-lora")
 MERGED: Final = "lora, merged"
@@ -36,7 +38,7 @@ def cost_file(out: Path, preset: Preset, base: str) -> Path:
 
 
 def measure_cost(out: Path, preset: Preset, rows: int = _ROWS, answers: int = _ANSWERS) -> None:
-    """Measures each base that has no file yet.
+    """Measures each base that has no measurement yet; says why not of one whose models do not fit into memory.
 
     Args:
         out: Folder of the report.
@@ -46,10 +48,37 @@ def measure_cost(out: Path, preset: Preset, rows: int = _ROWS, answers: int = _A
     """
     for base in preset.bases:
         path = cost_file(out, preset, base)
-        if path.is_file():
+        if _measurement(path) is not None:
             continue
         settings = BenchSettings(base, METHODS, rows, preset.training["batch_size"], preset.max_tokens)
-        write_json(path, {**run_bench(settings), "latency": measure_latency(base, preset.max_tokens, answers)})
+        try:
+            # Before hours are spent on what comes first.
+            _check_latency(base, preset.max_tokens)
+            measured = {**run_bench(settings), "latency": measure_latency(base, preset.max_tokens, answers)}
+        except (DsLoraError, MemoryError, torch.OutOfMemoryError) as error:
+            reason = str(error) if isinstance(error, DsLoraError) else "Memory ran out while it was measured."
+            write_json(path, {"base": base, "refused": reason})
+            print(f"{path.stem}: refused: {reason}")
+        else:
+            write_json(path, measured)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What is kept of a base; None where nothing is."""
+    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return found
+
+
+def _measurement(path: Path) -> dict[str, Any] | None:
+    """The same, where it was measured."""
+    found = _read(path)
+    return None if found is None or "refused" in found else found
+
+
+def _check_latency(base: str, max_tokens: int) -> None:
+    specs = [_spec(base, method, max_tokens) for method in (*METHODS, "lora")]
+    # Nothing is trained there, but what training adds to adapters is little beside their bases.
+    check_memory(specs, TrainSettings(batch_size=1), "cpu")
 
 
 @torch.inference_mode()
@@ -76,8 +105,11 @@ def measure_latency(base: str, max_tokens: int, answers: int) -> dict[str, dict[
 
 
 def _untrained(base: str, method: str, max_tokens: int) -> Classifier:
-    row = find_method(method)
-    spec = ClassifierSpec(
+    return build_classifier(_spec(base, method, max_tokens)).eval()
+
+
+def _spec(base: str, method: str, max_tokens: int) -> ClassifierSpec:
+    return ClassifierSpec(
         base=base,
         method=method,
         labels=("no", "yes"),
@@ -85,18 +117,18 @@ def _untrained(base: str, method: str, max_tokens: int) -> Classifier:
         normalization=(),
         max_tokens=max_tokens,
         pooling=default_pooling(base),
-        adapter=row.settings(),
+        adapter=find_method(method).settings(),
     )
-    return build_classifier(spec).eval()
 
 
 def cost(out: Path, preset: Preset) -> list[str]:
     """Lines of the section; none where nothing was measured."""
     lines: list[str] = []
     for base in preset.bases:
-        path = cost_file(out, preset, base)
-        if path.is_file():
-            lines += _shown(json.loads(path.read_text(encoding="utf-8")))
+        found = _read(cost_file(out, preset, base))
+        if found is None:
+            continue
+        lines += bullets([f"{base}: not measured: {found['refused']}"]) if "refused" in found else _shown(found)
     return lines
 
 
@@ -121,5 +153,11 @@ def _shown(found: dict[str, Any]) -> list[str]:
                 for name in names
                 if name != "lora"
             ],
+        ),
+        *bullets(
+            [
+                f"Rows a second of the training loop over those of a {BARE}, both with LoRA: "
+                f"{over(found['loopOverBare'])}."
+            ]
         ),
     ]
