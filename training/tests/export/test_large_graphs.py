@@ -46,8 +46,8 @@ LlamaModel(config).save_pretrained(sys.argv[1], max_shard_size="1GB")
 """
 # Of the weights, beside what the process takes before it loads them.
 LARGEST_RATIO = 1.3
-# Of the weights, in memory of the service's inference process that no file stands for. Products are there, packed, which
-# are 0.6 of them; embeddings are read where they are mapped. Weights that are not mapped would be another 1.
+# Of the weights, in memory of the service's inference process that no file stands for. Products are there, packed; they
+# are 0.6 of the weights. Embeddings are read where they are mapped. Weights that are not mapped would be another 1.
 LARGEST_COPY = 0.8
 
 
