@@ -1,6 +1,7 @@
 """Cells: what tells them apart, what is computed, and that a killed one goes on."""
 
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +22,14 @@ from dslora.reproduce.controls import gates_fixed
 from dslora.reproduce.experiments import EXPERIMENTS
 from dslora.reproduce.identity import TEMPLATES, TERMS
 from dslora.reproduce.plan import make_cell, plan
-from dslora.reproduce.presets import Preset
+from dslora.reproduce.presets import PRESETS, Preset
 from dslora.reproduce.results import Results, claimed, pack, unpack
-from dslora.reproduce.transfer import loaded
+from dslora.reproduce.source import settings_of, source_of
+from dslora.reproduce.transfer import language_of, loaded
 from dslora.run import load_run
+from dslora.run_record import DataSettings
 from reproduction_data import write_splits
+from test_commands import write_posts
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,71 @@ def test_a_key_tells_every_setting_apart_and_nothing_else(cell: Cell) -> None:
     ]
     assert len({each.key for each in (cell, *others)}) == len(others) + 1
     assert len({each.name for each in (cell, *others)}) == len(others) + 1
+
+
+def test_a_key_is_what_it_was_when_results_were_kept_by_it() -> None:
+    rates = dict.fromkeys(("learning_rate", "gate_learning_rate", "head_learning_rate"), 0.001)
+    others = {"warmup": 0.06, "weight_decay": 0.01, "schedule": "linear", "class_weighting": "none"}
+    training = {"max_gradient_norm": 1.0, "precision": "bf16", "patience": 3, "epochs": 4, "train_rows": 4000}
+    lora = Cell(
+        data="olid",
+        base="all-MiniLM-L6-v2",
+        method="lora",
+        adapter={"rank": 8, "dropout": 0.1, "alpha": 16.0},
+        l1=None,
+        training={"batch_size": 16, **others, **training, **rates},
+        seed=0,
+        max_tokens=128,
+        transfer_rows=1000,
+    )
+    assert lora.key == "4f83b01a0a171987"
+    assert lora.name == "olid-lora-seed0-4f83b01a0a171987"
+    tiny = PRESETS["tiny"]
+    assert make_cell(tiny, tiny.bases[0], "olid", EXPERIMENTS["table3"].rows(tiny)[0], 0) == lora
+
+
+def test_what_was_said_of_own_data_is_in_the_key_and_reaches_who_reads_them(
+    preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert source_of("olid", None, None, None) == "olid"
+    for data in ("olid", "posts.csv", "what?.csv", "hub:owner/name:part@main", "posts.csv?text-column"):
+        assert settings_of(data, "folder") == DataSettings(data, "folder")
+    assert settings_of(source_of("a b/posts.csv", "the post?", "ok&", ["no", "ä"])) == DataSettings(
+        "a b/posts.csv", None, "the post?", "ok&", positive_labels=("no", "ä")
+    )
+    assert source_of("x", None, None, ["b", "a"]) == source_of("x", None, None, ["a", "b"])
+    assert language_of(source_of("germeval2018", None, None, ["OFFENSE"])) == "de"
+
+    posts = write_posts(tmp_path / "posts.csv", 320)
+    ngrams = next(variant for variant in EXPERIMENTS["table1"].rows(preset) if variant.method == "n-grams")
+    data = source_of(str(posts), "post", "verdict", ["abusive"])
+    cell = make_cell(preset, preset.bases[0], data, ngrams, 0)
+    assert cell.name == f"posts-n-grams-seed0-{cell.key}"
+    assert len({replace(cell, data=each).key for each in (data, str(posts), source_of(data, "p", None, None))}) == 3
+    results = Results(tmp_path / "out")
+    # As a worker process gets it.
+    work.drain([pickle.loads(pickle.dumps(cell))], tmp_path / "cells", results, None, silent)
+    result = results.load(cell)
+    assert result is not None
+    assert result["positiveLabels"] == ["abusive"]
+    record = json.loads((tmp_path / "cells" / cell.name / "run.json").read_text())
+    assert record["data"]["text_column"] == "post"
+    assert record["data"]["name"] == str(posts)
+
+
+def test_what_does_not_fit_into_memory_is_recorded_before_anything_is_loaded(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reached(*arguments: Any, **options: Any) -> Any:
+        raise AssertionError("the base was loaded")
+
+    monkeypatch.setattr(work, "train_run", reached)
+    monkeypatch.setattr("dslora.plan.fit.device_memory", lambda device: 2**20)
+    results = Results(tmp_path / "out")
+    full = replace(cell, method="full", adapter={}, l1=None)
+    work.drain([full], tmp_path / "cells", results, None, silent)
+    assert str(results.refusal(full)).startswith("full on ")
+    assert "there are 1.0 MB" in str(results.refusal(full))
 
 
 def test_equal_cells_of_several_tables_are_planned_once(preset: Preset, tmp_path: Path) -> None:

@@ -18,29 +18,36 @@ from dslora.data.dataset import Carving, Dataset, Overlap, SourceFile, Split
 from dslora.data.split import take
 from dslora.errors import DataError, DsLoraError
 
-__all__ = ["DATASETS", "Carving", "Dataset", "Overlap", "SourceFile", "Split", "load_dataset", "take"]
+__all__ = ["DATASETS", "Carving", "Dataset", "Overlap", "SourceFile", "Split", "language_of", "load_dataset", "take"]
 
 _ENVIRONMENT: Final = "DSLORA_DATA_DIR"
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A data set known by name: its loader, its folder, the files that mark it, and its home."""
+    """A data set known by name: its loader, its folder, the files that mark it, its home, and its posts' language."""
 
     load: Callable[[Path], RawDataset]
     folder: str
     files: tuple[str, ...]
     home: str
+    language: str
 
 
 DATASETS: Final[Mapping[str, Registered]] = {
-    "olid": Registered(olid.load, "olid", olid.FILES, olid.HOME),
-    "hatexplain": Registered(hatexplain.load, "hatexplain", hatexplain.FILES, hatexplain.HOME),
-    "hatexplain-binary": Registered(hatexplain.load_binary, "hatexplain", hatexplain.FILES, hatexplain.HOME),
-    "jigsaw": Registered(jigsaw.load, "jigsaw", jigsaw.FILES, jigsaw.HOME),
-    "germeval2018": Registered(germeval.load, "germeval2018", germeval.FILES, germeval.HOME),
+    "olid": Registered(olid.load, "olid", olid.FILES, olid.HOME, "en"),
+    "hatexplain": Registered(hatexplain.load, "hatexplain", hatexplain.FILES, hatexplain.HOME, "en"),
+    "hatexplain-binary": Registered(hatexplain.load_binary, "hatexplain", hatexplain.FILES, hatexplain.HOME, "en"),
+    "jigsaw": Registered(jigsaw.load, "jigsaw", jigsaw.FILES, jigsaw.HOME, "en"),
+    "germeval2018": Registered(germeval.load, "germeval2018", germeval.FILES, germeval.HOME, "de"),
 }
 """Every data set known by name. One more is one file beside this one and one line here."""
+
+
+def language_of(name_or_path: str) -> str:
+    """BCP 47 tag of a data set's posts; data of one's own are taken for English."""
+    registered = DATASETS.get(name_or_path)
+    return registered.language if registered else "en"
 
 
 def load_dataset(

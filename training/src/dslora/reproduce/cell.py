@@ -11,6 +11,7 @@ from dslora.methods import find_method
 from dslora.ngrams import NAME as NGRAMS
 from dslora.ngrams import NgramSettings, NgramSpec
 from dslora.normalization import default_steps
+from dslora.reproduce.source import settings_of
 from dslora.sparsity import L1Settings
 from dslora.train.settings import TrainSettings, fingerprint
 
@@ -23,7 +24,7 @@ class Cell:
     """Everything that decides a result, and nothing else.
 
     Attributes:
-        data: Name of a data set, or a file.
+        data: Name of a data set, or data of one's own (``dslora.reproduce.source``).
         base: As for ``dslora train``.
         method: Name in ``dslora.methods.METHODS``, or n-grams.
         adapter: Settings of the method that the plan fixes; the others are the method's defaults.
@@ -54,7 +55,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of its files: readable, and different for different cells."""
-        data = re.sub(r"[^A-Za-z0-9-]+", "-", Path(self.data).stem)
+        data = re.sub(r"[^A-Za-z0-9-]+", "-", Path(settings_of(self.data).name).stem)
         return f"{data}-{self.method}-seed{self.seed}-{self.key}"
 
     def settings(self) -> TrainSettings:

@@ -5,27 +5,28 @@ from typing import Any, Final
 
 import numpy as np
 
-from dslora.data import Dataset, load_dataset, take
+from dslora import data as datasets
+from dslora.data import Dataset, take
 from dslora.errors import DataError
 from dslora.evaluation.metrics import confusion_counts, is_positive
+from dslora.reproduce.source import settings_of
 from dslora.run_record import TrainedRun
 
 # HateXplain's three classes and its two are the same posts: one of them is enough.
 TARGETS: Final = ("olid", "hatexplain-binary", "jigsaw")
-LANGUAGES: Final = {"germeval2018": "de"}
 _SAME_POSTS: Final = {"hatexplain": "hatexplain-binary"}
 _SEED: Final = 0
 
 
 def language_of(data: str) -> str:
-    """Language of a data set's posts; a file of one's own is taken for English."""
-    return LANGUAGES.get(data, "en")
+    """Language of the posts of what a cell calls its data."""
+    return datasets.language_of(settings_of(data).name)
 
 
 @lru_cache(maxsize=8)
 def loaded(data: str, data_dir: str | None) -> Dataset:
-    """A data set, read once a process."""
-    return load_dataset(data, data_dir)
+    """What a cell calls its data, read once a process."""
+    return settings_of(data, data_dir).load()
 
 
 def transfer(run: TrainedRun, data: str, data_dir: str | None, rows: int) -> dict[str, Any]:
@@ -43,8 +44,9 @@ def transfer(run: TrainedRun, data: str, data_dir: str | None, rows: int) -> dic
         By data set: ``confusion`` (true by predicted, [not offensive, offensive]), or ``missing`` with the reason.
     """
     found: dict[str, Any] = {}
+    name = settings_of(data).name
     for target in TARGETS:
-        if target == _SAME_POSTS.get(data, data):
+        if target == _SAME_POSTS.get(name, name):
             continue
         if language_of(data) != language_of(target):
             found[target] = {"missing": "another language"}

@@ -14,13 +14,16 @@ from dslora.methods import find_method
 from dslora.ngram_run import load_any_run, train_ngrams
 from dslora.ngrams import NAME as NGRAMS
 from dslora.normalization import default_steps
+from dslora.plan import check_fits
 from dslora.reproduce.cell import Cell
 from dslora.reproduce.measure import measure_run
 from dslora.reproduce.results import Results, claimed
+from dslora.reproduce.source import settings_of
 from dslora.reproduce.transfer import loaded
 from dslora.run import train_run
-from dslora.run_record import RUN_FILE, DataSettings
+from dslora.run_record import RUN_FILE
 from dslora.train.checkpoint import FILE as CHECKPOINT
+from dslora.train.processes import resolve_device
 
 # How often a process that has nothing left to claim looks whether the others have finished.
 _POLL_SECONDS = 5.0
@@ -36,13 +39,16 @@ def compute(cell: Cell, folder: Path, data_dir: str | None) -> dict[str, Any]:
     """
     dataset = loaded(cell.data, data_dir)
     if not (folder / RUN_FILE).is_file():
-        data = DataSettings(cell.data, data_dir)
+        data = settings_of(cell.data, data_dir)
         if cell.method == NGRAMS:
             train_ngrams(folder, data, cell.ngram_spec(dataset), cell.settings(), dataset)
         else:
             find_method(cell.method).check_machine()
             tokenizer = load_tokenizer(resolve_base(cell.base))
             spec = cell.spec(dataset, default_steps(dataset.name, is_uncased(tokenizer)))
+            if find_method(cell.method).trains:
+                # Before anything is loaded: memory that runs out may end the process instead of the cell.
+                check_fits(spec, cell.settings(), resolve_device(cell.settings().device).type)
             train_run(folder, data, spec, cell.settings(), dataset=dataset, quiet=True)
     measured = measure_run(load_any_run(folder), dataset, cell, data_dir)
     # Optimizer state is the largest part of a run, and of no use any more.

@@ -1,0 +1,42 @@
+"""What a cell calls its data: a data set, or data of one's own with what must be known to read them, in one string.
+
+    olid    posts.csv    posts.csv?text-column=post&label-column=verdict&positive-labels=abusive
+
+So it goes wherever the name of a data set goes: into keys, worker processes and the report. A name without a question
+mark is what it always was, and so are keys made of it.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import parse_qs, urlencode
+
+from dslora.run_record import DataSettings
+
+_TEXT: Final = "text-column"
+_LABEL: Final = "label-column"
+_POSITIVE: Final = "positive-labels"
+
+
+def source_of(
+    data: str, text_column: str | None, label_column: str | None, positive_labels: Sequence[str] | None
+) -> str:
+    """One string for data and what was said of them; the data's name alone where nothing was."""
+    # Their order means nothing, and shall make no other key.
+    said = {_TEXT: text_column, _LABEL: label_column, _POSITIVE: sorted(positive_labels or ())}
+    query = urlencode({name: value for name, value in said.items() if value}, doseq=True)
+    return f"{data}?{query}" if query else data
+
+
+def settings_of(source: str, data_dir: str | None = None) -> DataSettings:
+    """What :func:`source_of` was given, to load it.
+
+    Args:
+        source: As a cell has it.
+        data_dir: Folder with the named data sets.
+    """
+    name, _, query = source.rpartition("?")
+    said = parse_qs(query)
+    if not name or not said or not said.keys() <= {_TEXT, _LABEL, _POSITIVE}:
+        return DataSettings(source, data_dir)
+    text, label = (said.get(key, [None])[0] for key in (_TEXT, _LABEL))
+    return DataSettings(name, data_dir, text, label, positive_labels=tuple(said.get(_POSITIVE, ())))
