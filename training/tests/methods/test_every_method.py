@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from dslora.errors import DsLoraError
 from dslora.methods import METHODS, MergeError, Method
+from dslora.tuner import GatedLinear
+from dslora.tuner.statistics import fit_gate_statistics
 from tiny_models import batch, tiny
 
 # d = 16 features, 3 layers, feed-forward 24; the decoder has 4 heads and 2 key-value heads of 4.
@@ -150,6 +152,59 @@ def test_a_merge_computes_the_same_or_says_why_there_is_none(method: Method, fam
     merged = method.merged(copy.deepcopy(encoder))
     assert type(merged) is type(tiny(family))
     torch.testing.assert_close(run(merged), expected, atol=1e-4, rtol=1e-4)
+
+
+# Gates that no method has by itself, with the parameters that they train.
+_OTHER_GATES: dict[str, tuple[dict[str, Any], int]] = {
+    "linear": ({"gate_hidden": 0}, 2 * _LAYERS * (_WIDTH + 1)),
+    # One for query and one for value, over all layers.
+    "shared": ({"gate_shared": True}, 2 * _GATE),
+    "token": ({"gate_pooling": "token"}, 2 * _LAYERS * _GATE),
+    "shared token": ({"gate_shared": True, "gate_pooling": "token"}, 2 * _GATE),
+    "parameter-free": ({"gate_kind": "parameter-free"}, 0),
+    "parameter-free token": ({"gate_kind": "parameter-free", "gate_pooling": "token"}, 0),
+}
+
+
+def gated_layers(encoder: nn.Module) -> list[GatedLinear]:
+    return [module for module in encoder.modules() if isinstance(module, GatedLinear)]
+
+
+@pytest.mark.parametrize("kind", _OTHER_GATES)
+def test_every_kind_of_gate_is_kept_bit_for_bit(kind: str, family: str, tmp_path: Path) -> None:
+    method, (options, gates) = METHODS["ds-lora"], _OTHER_GATES[kind]
+    settings = method.settings(rank=_LOW_RANK, alpha=8, **options)  # type: ignore[call-arg]
+    targets = method.default_targets(tiny(family).config.model_type)
+    encoder: Any = method.attach(tiny(family), settings, targets, "a-base").eval()
+    trained = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
+    assert trained == closed_form("lora", family, tiny(family)) + gates
+    fit_gate_statistics(encoder, [batch([7, 4, 9, 3])])
+    perturb(encoder)
+    changed = run(encoder)
+    assert not torch.equal(changed, run(tiny(family)))
+
+    method.save(encoder, tmp_path)
+    again: Any = method.load(tiny(family), settings, targets, tmp_path, "a-base").eval()
+    first, second = encoder.state_dict(), again.state_dict()
+    names = method.trained_names(encoder)
+    assert names == method.trained_names(again)
+    for name in names:
+        assert torch.equal(first[name], second[name]), name
+    assert torch.equal(run(again), changed)
+    # What the gates' inputs were measured to be is among what is kept, of each module its own.
+    statistics = {name.rsplit(".", 1)[1] for name in names if ".lora_gate." in name} & {
+        *("input_mean", "input_std", "score_mean", "score_std")
+    }
+    assert statistics == {"input_mean", "input_std"} | ({"score_mean", "score_std"} if gates == 0 else set())
+    for name in names:
+        if name.endswith(("_mean", "_std")):
+            assert not torch.equal(second[name], torch.full_like(second[name], float(name.endswith("_std")))), name
+    # Query and value of a layer see the same x.
+    assert len({second[name].flatten()[0].item() for name in names if name.endswith("input_mean")}) == _LAYERS
+    # A gate that was shared is one gate again: what one layer learns, all have.
+    if gates:
+        weights = {id(layer.lora_gate["default"].get_parameter("output.weight")) for layer in gated_layers(again)}
+        assert len(weights) == (2 if options.get("gate_shared") else 2 * _LAYERS)
 
 
 def test_weights_of_another_method_are_refused(tmp_path: Path) -> None:

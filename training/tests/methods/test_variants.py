@@ -17,6 +17,7 @@ from dslora.export.ranks import prune
 from dslora.four_bit import FourBit, element_count, four_bit_layers
 from dslora.methods import METHODS, EqualSettings
 from dslora.methods.equal import ds_lora_parameters, equal_ranks
+from dslora.methods.houlsby import Bottleneck
 from dslora.tuner import DsLoraConfig, GatedLinear
 from tiny_models import batch, randomize, tiny
 
@@ -69,6 +70,36 @@ def test_the_norm_gets_no_gradient_and_folding_changes_nothing() -> None:
     # An adapter that is switched off leaves the base.
     with model.disable_adapter():
         assert torch.equal(hidden(model), hidden(tiny("bert")))
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_houlsby_computes_its_formula_behind_both_projections_of_every_layer(family: str, activation: str) -> None:
+    """``h + U f(D h + d) + u``, computed here from the matrices alone."""
+    method, base = METHODS["houlsby"], tiny(family)
+    settings = method.settings(bottleneck=5, activation=activation)  # type: ignore[call-arg]
+    encoder: Any = method.attach(base, settings, method.default_targets(base.config.model_type), "a-base").eval()
+    generator = torch.Generator().manual_seed(1)
+    layers = {path: module for path, module in encoder.named_modules() if isinstance(module, Bottleneck)}
+    seen: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    for path, layer in layers.items():
+        for part in (layer.down, layer.up):
+            for parameter in part.parameters():
+                torch.nn.init.normal_(parameter, std=0.5, generator=generator)
+        layer.register_forward_hook(lambda _, x, result, path=path: seen.update({path: (x[0], result)}))
+    changed = hidden(encoder)
+    ends = {"bert": ("attention.output.dense", "output.dense"), "llama": ("self_attn.o_proj", "mlp.down_proj")}[family]
+    assert sorted(seen) == sorted(path for path in layers if path.endswith(ends))
+    assert len(seen) == 2 * 3
+    for path, (x, result) in seen.items():
+        weights = {name: value.double() for name, value in layers[path].state_dict().items()}
+        h = x.double() @ weights["base_layer.weight"].T + weights.get("base_layer.bias", torch.zeros(1))
+        inner = h @ weights["down.weight"].T + weights["down.bias"]
+        inner = inner.clamp(min=0) if activation == "relu" else inner * (1 + torch.erf(inner / 2**0.5)) / 2
+        expected = h + inner @ weights["up.weight"].T + weights["up.bias"]
+        torch.testing.assert_close(result.double(), expected, atol=1e-5, rtol=1e-5)
+        assert (result - h).abs().max() > 0.1
+    assert not torch.allclose(changed, hidden(tiny(family)), atol=1e-2)
 
 
 def test_a_base_is_the_same_quantised_while_it_is_read_or_afterwards(tmp_path: Path) -> None:

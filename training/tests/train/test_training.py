@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,9 +20,11 @@ from dslora.errors import DsLoraError
 from dslora.methods import METHODS
 from dslora.sparsity import L1Settings, measure_sparsity
 from dslora.train import TrainSettings, train
-from dslora.train.batches import length_grouped_batches
+from dslora.train.batches import Rows, length_grouped_batches
 from dslora.train.optimizer import build_optimizer
+from dslora.train.processes import Processes
 from dslora.train.settings import ClassWeighting
+from dslora.train.step import BatchGradients
 from tiny_training import SETTINGS, make_all, make_spec
 
 
@@ -81,6 +84,111 @@ def test_optimizer_groups_hold_what_they_should(base: str) -> None:
     assert sum(len(group["params"]) for group in groups.values()) == len(
         [p for p in classifier.parameters() if p.requires_grad]
     )
+
+
+def test_gates_have_a_decay_of_their_own(base: str) -> None:
+    classifier = build_classifier(make_spec(base))
+    settings = TrainSettings(weight_decay=0.1, gate_weight_decay=0.02)
+    groups = {group["name"]: group for group in build_optimizer(classifier, settings).param_groups}
+    assert {name: group["weight_decay"] for name, group in groups.items()} == {
+        "adapter": 0,
+        "gate": 0.02,
+        "head": 0.1,
+    }
+    assert all(groups["gate"]["params"][i] is p for i, p in enumerate(gate_parameters(classifier)))
+
+
+def gate_parameters(classifier: Classifier) -> list[torch.nn.Parameter]:
+    return [p for name, p in classifier.named_parameters() if ".lora_gate." in name]
+
+
+def test_spread_adds_the_gradient_of_its_formula(base: str) -> None:
+    """``- gate_spread * mean over modules of std over texts``, whatever the cross-entropy says."""
+    spec = replace(make_spec(base, "lora-gate", dropout=0.0), head_dropout=0.0)
+    classifier, encoder, split, _ = make_all(spec)
+    classifier.eval()
+    rows = Rows(split, encoder.pad_id, torch.device("cpu"))
+    batch = [0, 1, 2, 3, 4, 5, 6, 7]
+
+    def gradients(spread: float) -> list[torch.Tensor]:
+        settings = replace(SETTINGS, gate_spread=spread)
+        classifier.zero_grad()
+        BatchGradients(classifier, rows, settings, None, [], Processes("cpu"))(batch, 0)
+        return [p.grad.clone() for p in gate_parameters(classifier) if p.grad is not None]
+
+    ids, mask, _ = rows.batch(batch)
+    _, gates = classifier(ids, mask)
+    mean = gates.mean(dim=0)
+    spread = ((gates - mean) ** 2).sum(dim=0).div(len(batch) - 1).sqrt().mean()
+    expected = torch.autograd.grad(spread, gate_parameters(classifier))
+    # B is zero at the start, so cross-entropy says nothing of gates.
+    assert all(not gradient.any() for gradient in gradients(0.0))
+    found = gradients(0.5)
+    assert len(found) == len(expected) == 6 * 4
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, -0.5 * other, atol=1e-6, rtol=1e-4)
+    assert max(float(gradient.abs().max()) for gradient in found) > 1e-4
+
+
+def test_gates_that_are_rewarded_for_it_differ_more_between_texts(base: str, tmp_path: Path) -> None:
+    def spread(reward: float) -> float:
+        settings = replace(SETTINGS, epochs=2, gate_spread=reward)
+        train(*make_all(make_spec(base, "lora-gate")), settings, tmp_path / str(reward), quiet=True)
+        last = (tmp_path / str(reward) / "metrics.jsonl").read_text().splitlines()[-1]
+        return float(json.loads(last)["gate_module_std"])
+
+    assert spread(3.0) > 1.5 * spread(0.0)
+
+
+def test_bfloat16_learns_what_float32_learns(base: str, tmp_path: Path) -> None:
+    def lines(name: str, **options: Any) -> list[dict[str, float]]:
+        settings = replace(SETTINGS, epochs=8, patience=8, **options)
+        _, encoder, rows, development = make_all(make_spec(base))
+        torch.manual_seed(0)
+        classifier = build_classifier(make_spec(base), settings.base_dtype)
+        result = train(classifier, encoder, rows, development, settings, tmp_path / name, quiet=True)
+        trained = classifier.trained_state()
+        frozen = {p.dtype for n, p in classifier.named_parameters() if n not in trained}
+        assert frozen == {torch.bfloat16 if "base_precision" in options else torch.float32}
+        # What is trained or measured, and what is kept of it, is float32 in any case.
+        assert {value.dtype for value in trained.values()} == {torch.float32}
+        assert {value.dtype for value in state_of(tmp_path / name).values()} == {torch.float32}
+        # By chance it would be 0.5.
+        assert result.macro_f1 > 0.75
+        return [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+
+    expected = lines("float32")
+    for option in ("precision", "base_precision"):
+        found = lines(option, **{option: "bf16"})
+        # Eight bits of mantissa move single steps and not what is learnt. The losses are not the same numbers.
+        assert [line["loss"] for line in found] != [line["loss"] for line in expected]
+        for one, other in zip(found, expected, strict=True):
+            assert one["loss"] == pytest.approx(other["loss"], abs=0.05)
+        assert found[-1]["macro_f1"] == pytest.approx(expected[-1]["macro_f1"], abs=0.05)
+
+
+@pytest.mark.parametrize("method", ["ds-lora", "houlsby"])
+def test_what_is_computed_twice_for_memory_is_learnt_the_same(method: str, base: str, tmp_path: Path) -> None:
+    states, passes = [], []
+    for checkpointing in (False, True):
+        classifier, encoder, rows, development = make_all(make_spec(base, method))
+        count = 0
+
+        def counted(*arguments: Any) -> None:
+            nonlocal count
+            count += torch.is_grad_enabled()
+
+        layer = next(m for n, m in classifier.named_modules() if n.endswith("layer.0.intermediate.dense"))
+        layer.register_forward_hook(counted)
+        settings = replace(SETTINGS, epochs=2, gradient_checkpointing=checkpointing)
+        folder = tmp_path / str(checkpointing)
+        # Dropout drops the same in the second pass, since its random state comes back with it.
+        train(classifier, encoder, rows, development, settings, folder, quiet=True)
+        states.append(classifier.trained_state())
+        passes.append(count)
+    assert passes == [40, 80]
+    for name, values in states[0].items():
+        assert torch.equal(states[1][name], values), name
 
 
 def state_of(folder: Path) -> dict[str, torch.Tensor]:

@@ -65,6 +65,8 @@ class GatedLinear(LoraLinear):
         self.gate_scale[adapter_name] = config.gate_scale
         self.gate_pooling[adapter_name] = config.gate_pooling
         super().update_layer(adapter_name, r, lora_alpha, config, **kwargs)
+        # PEFT gives all of an adapter the base layer's type. It makes weights float32 again, but not statistics.
+        self.lora_gate[adapter_name].float()
         if config.magnitude:
             self.lora_magnitude[adapter_name] = Magnitude(self.row_norms(adapter_name))
             self.set_adapter(self.active_adapters)
