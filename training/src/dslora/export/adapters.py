@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from dslora.export.projections import Branch, LearnedGate, Projection, block_diagonal
-from dslora.export.surgery import Builder, Floats, constant, later, sides, weights_of
+from dslora.export.surgery import Builder, Floats, constant, later, sides
 
 
 @dataclass(frozen=True, eq=False)
