@@ -13,3 +13,7 @@ class DsLoraError(Exception):
 
 class DataError(DsLoraError):
     """A data set that is missing, unreadable or not what it should be. Names file and line where it can."""
+
+
+class MissingDataError(DataError):
+    """A data set that is not there at all: no folder was named for it, or none of its files is in that folder."""

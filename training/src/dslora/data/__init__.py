@@ -16,7 +16,7 @@ from dslora.data import germeval, hatexplain, hub, jigsaw, olid, table
 from dslora.data.assembly import RawDataset, assemble
 from dslora.data.dataset import Carving, Dataset, Overlap, SourceFile, Split
 from dslora.data.split import take
-from dslora.errors import DataError, DsLoraError
+from dslora.errors import DataError, DsLoraError, MissingDataError
 
 __all__ = ["DATASETS", "Carving", "Dataset", "Overlap", "SourceFile", "Split", "language_of", "load_dataset", "take"]
 
@@ -75,7 +75,8 @@ def load_dataset(
             they may be left out if it has two labels and one of them says so itself (1, true, OFF, toxic).
 
     Raises:
-        DsLoraError: what is asked for cannot be; DataError for files that are missing or not as expected.
+        DsLoraError: what is asked for cannot be; DataError for files that are missing or not as expected,
+            MissingDataError where a data set known by name is not there at all.
     """
     registered = DATASETS.get(str(name_or_path))
     if registered is not None:
@@ -111,12 +112,12 @@ def _folder(name: str, registered: Registered, data_dir: Path | str | None) -> P
     given = data_dir or os.environ.get(_ENVIRONMENT)
     remedy = f"{registered.home}, and name the folder above '{registered.folder}' (--data-dir or {_ENVIRONMENT})."
     if not given:
-        raise DataError(f"No folder was named for the data set '{name}'. {remedy}")
+        raise MissingDataError(f"No folder was named for the data set '{name}'. {remedy}")
     root = Path(given)
     for folder in (root / registered.folder, root):
         if any((folder / file).is_file() for file in registered.files):
             return folder
-    raise DataError(
+    raise MissingDataError(
         f"'{name}' was not found in {root / registered.folder}. Expected {' or '.join(registered.files)} "
         f"there. {remedy}"
     )

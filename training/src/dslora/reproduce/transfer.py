@@ -7,7 +7,7 @@ import numpy as np
 
 from dslora import data as datasets
 from dslora.data import Dataset, take
-from dslora.errors import DataError
+from dslora.errors import MissingDataError
 from dslora.evaluation.metrics import confusion_counts, is_positive
 from dslora.reproduce.source import settings_of
 from dslora.run_record import TrainedRun
@@ -32,13 +32,17 @@ def loaded(data: str, data_dir: str | None) -> Dataset:
 def transfer(run: TrainedRun, data: str, data_dir: str | None, rows: int) -> dict[str, Any]:
     """Counts of the trained model on the other data sets' test splits, positive classes against the rest.
 
-    A data set in another language is left out, as is one whose files are not there; both are said.
+    All of them are English: a model of posts in another language is tested on none. A data set whose files are not
+    there is left out. Both are said, and files that are there and damaged are an error.
 
     Args:
         run: Finished.
         data: What it was trained on.
         data_dir: Where the others are.
         rows: At most this many of each test split, stratified and always the same; 0 takes all.
+
+    Raises:
+        DataError: Files are not as they should be.
 
     Returns:
         By data set: ``confusion`` (true by predicted, [not offensive, offensive]), or ``missing`` with the reason.
@@ -53,7 +57,7 @@ def transfer(run: TrainedRun, data: str, data_dir: str | None, rows: int) -> dic
             continue
         try:
             dataset = loaded(target, data_dir).without_refused(run.spec.normalization)
-        except DataError:
+        except MissingDataError:
             found[target] = {"missing": "its files were not there"}
             continue
         split = dataset.splits["test"]
