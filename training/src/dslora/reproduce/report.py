@@ -144,6 +144,9 @@ def _experiment(
 ) -> Iterator[str]:
     if not rows:
         return
+    wanted = len(experiment.rows(preset))
+    if len(rows) < wanted:
+        yield from (f"Unfinished: {len(rows)} of {wanted} rows have been run.", "")
     name = _name(experiment, preset, base, data)
     title = f"{data}, {base.rpartition('/')[2]}"
     if experiment.kind == "gates":
