@@ -1,8 +1,12 @@
 """Sweeps: what may be searched, that workers share and a killed trial goes on, and that the test split is not there."""
 
 import json
+import os
+import shlex
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,7 @@ from dslora.methods import METHODS
 from dslora.sweep import Choices, Range, Sweep, default_space, open_study, parse_space, table, work, write_result
 from dslora.train.checkpoint import Progress
 from dslora.train.loop import TrainingResult
-from test_commands import write_posts
+from test_commands import options, write_posts
 
 Report = Callable[[Progress, float], None]
 
@@ -132,3 +136,30 @@ def test_the_command_searches_without_the_test_split(
     ):
         assert main([*arguments, *bad]) == 1, bad
     assert len(seen) == 3
+
+
+# Each worker imports torch: not every day.
+if os.environ.get("DSLORA_TEST_FULL"):
+
+    def test_two_workers_share_a_sweep(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        posts, out = write_posts(tmp_path / "posts.csv", 120), tmp_path / "sweep"
+        search = ["--search", "rank=2,4", "learning-rate=1e-3..1e-2", "--trials", "6", "--workers", "2"]
+        given = ["sweep", *options(make_base(tmp_path / "base"), posts, out, *search)]
+        # The command for the best settings is made of the one that was given.
+        monkeypatch.setattr("sys.argv", ["dslora", *given])
+        assert main(given) == 0
+        result = json.loads((out / "sweep.json").read_text())
+        assert {trial["state"] for trial in result["trials"]} <= {"complete", "pruned"}
+        assert len(result["trials"]) >= 6
+        assert result["best"]["macroF1"] == max(trial["macroF1"] or 0 for trial in result["trials"])
+        with sqlite3.connect(out / "study.db") as database:
+            query = "select datetime_start, datetime_complete from trials order by datetime_start"
+            times = database.execute(query).fetchall()
+        # One began while another ran: two processes were at it.
+        assert any(later < ended for (_, ended), (later, _) in pairwise(times))
+        best = result["best"]["command"]
+        assert best in capsys.readouterr().out
+        assert main(shlex.split(best)[1:]) == 0
+        assert f"development macro-F1 {result['best']['macroF1']:.4f}" in capsys.readouterr().out
