@@ -1,6 +1,7 @@
 """A local base model as a user would have one: a tiny BERT with a word tokenizer, saved to a folder."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -11,9 +12,9 @@ from tiny_models import DECODER, tiny
 WORDS = [f"w{i}" for i in range(40)]
 
 
-def make_base(folder: Path) -> str:
-    """Writes it and returns the folder's path."""
-    tiny("bert").save_pretrained(folder)
+def make_base(folder: Path, model: Any = None) -> str:
+    """Writes it, or another model, and returns the folder's path."""
+    (model or tiny("bert")).save_pretrained(folder)
     _word_tokenizer().save_pretrained(folder)
     return str(folder)
 

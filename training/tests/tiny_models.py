@@ -105,6 +105,14 @@ def tiny(family: str, seed: int = 0) -> Any:
     return (ENCODERS | DECODERS | MORE_ENCODERS | MORE_DECODERS)[family]().eval()
 
 
+def tiny_deberta() -> Any:
+    """DeBERTa as mDeBERTa and DeBERTa v3 are: relative positions go through the projections of query and key."""
+    torch.manual_seed(0)
+    relative = {"relative_attention": True, "position_buckets": 16, "pos_att_type": "p2c|c2p", "share_att_key": True}
+    shape = {"type_vocab_size": 0, "position_biased_input": False, "norm_rel_ebd": "layer_norm"}
+    return DebertaV2Model(DebertaV2Config(**_ENCODER, **relative, **shape)).eval()
+
+
 def randomize(model: torch.nn.Module, seed: int = 1) -> None:
     """Gives adapters and gates values as after training: B is zero at the start, so nothing would show."""
     generator = torch.Generator().manual_seed(seed)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from dslora.errors import DsLoraError
 
@@ -122,6 +122,19 @@ def architecture(model_type: str) -> Architecture:
         f"Model type {model_type!r} has no default target modules. Name them (--target-modules), or use one of: "
         f"{', '.join(sorted(ARCHITECTURES))}."
     )
+
+
+def reads_positions(config: Any, path: str) -> bool:
+    """Whether a projection reads relative positions beside the texts, as DeBERTa's do.
+
+    Args:
+        config: The base's.
+        path: Of the projection.
+    """
+    if config.model_type != "deberta-v2":
+        return False
+    shared = ("query_proj", "key_proj") if getattr(config, "share_att_key", False) else ()
+    return path.rsplit(".", 1)[-1] in (*shared, "pos_query_proj", "pos_key_proj")
 
 
 def canonical_module(path: str) -> tuple[int, str]:

@@ -107,7 +107,30 @@ PRESETS: dict[str, Preset] = {
             position_biased_input=False,
             max_relative_positions=-1,
         ),
-        _SMALL,
+        # Its query projection reads relative positions too, which have no gate.
+        {**_SMALL, "target-modules": "value_proj"},
+    ),
+    "modernbert-base": Preset(
+        "answerdotai/ModernBERT-base",
+        "modernbert",
+        "Apache-2.0",
+        _encoder(
+            50368,
+            768,
+            22,
+            12,
+            8192,
+            intermediate_size=1152,
+            global_attn_every_n_layers=3,
+            local_attention=128,
+            pad_token_id=50283,
+            bos_token_id=50281,
+            cls_token_id=50281,
+            eos_token_id=50282,
+            sep_token_id=50282,
+        ),
+        # Query, key and value are one matrix, which is adapted as a whole.
+        {**_SMALL, "target-modules": "Wqkv"},
     ),
     "smollm2-135m": Preset(
         "HuggingFaceTB/SmolLM2-135M-Instruct",

@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Literal
 from peft import PeftConfig
 from torch import nn
 
+from dslora.architectures import reads_positions
 from dslora.errors import DsLoraError
 from dslora.methods.low_rank import LowRankSettings
-from dslora.methods.method import MergeError, MethodSettings
+from dslora.methods.method import MergeError, MethodSettings, target_layers
 from dslora.methods.peft_method import ADAPTER, PeftMethod
 from dslora.stored_precision import become_float32
 from dslora.tuner import DsLoraConfig, GatedLinear
@@ -70,6 +71,15 @@ class LoraGate(PeftMethod):
             gate_shared=settings.gate_shared,
             magnitude=self.magnitude,
         )
+
+    def attach(self, base: Any, settings: Any, targets: tuple[str, ...], base_id: str) -> nn.Module:
+        wrong = [path for path in target_layers(base, targets) if reads_positions(base.config, path)]
+        if wrong:
+            raise DsLoraError(
+                f"{wrong[0]} reads relative positions beside the texts, and no gate can be computed of these. Adapt "
+                "value alone (--target-modules value_proj), or use a method without gates, such as lora."
+            )
+        return super().attach(base, settings, targets, base_id)
 
     def merged(self, encoder: Any) -> nn.Module:
         raise MergeError(MERGE_REFUSED)
