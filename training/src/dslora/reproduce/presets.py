@@ -57,7 +57,8 @@ class Preset:
             smaller = ", ".join(preset.name for preset in PRESETS.values() if not preset.needs_gpu)
             raise DsLoraError(
                 f"Preset {self.name} trains {' and '.join(self.bases)}, which needs a CUDA device, "
-                f"and torch finds none. Use a machine with one (80 GB of memory), or a smaller preset: {smaller}."
+                "and torch finds none. Use a machine with one (80 GB of memory; full fine-tuning takes about 120 GB, "
+                f"and its row says so where there is less), or a smaller preset: {smaller}."
             )
 
 
@@ -116,7 +117,7 @@ PRESETS: Final[Mapping[str, Preset]] = {
         ),
         Preset(
             name="tiny",
-            summary="all-MiniLM-L6-v2 (22.7 M parameters, an English sentence encoder), 4,000 training rows, at most 4 "
+            summary="all-MiniLM-L6-v2 (22.6 M parameters, an English sentence encoder), 4,000 training rows, at most 4 "
             "epochs, every setting fixed beforehand (chosen with seed 0 on OLID's development split, see "
             "docs/models.md). A smoke run by nature: the paper's base models are 300 times larger.",
             bases=("all-MiniLM-L6-v2",),
