@@ -1,5 +1,6 @@
 """The command line as a user meets it: the whole path on a small file, and what it refuses without losing anything."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 from base_folder import WORDS, make_base
 from dslora.cli import main
+from dslora.cli.arguments import languages
+from tiny_models import tiny_deberta
 
 
 def write_posts(path: Path, rows: int, offset: int = 0) -> Path:
@@ -47,6 +50,28 @@ def test_pipeline_trains_evaluates_and_exports(base: str, method: str, tmp_path:
     assert (run / "evaluation" / "development.md").is_file()
     # Asked before the training, not after it.
     assert main(["pipeline", *arguments]) == 1
+
+
+def test_deberta_is_gated_where_no_positions_are_read_and_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = make_base(tmp_path / "base", tiny_deberta())
+    given = options(base, write_posts(tmp_path / "posts.csv", 320), tmp_path / "run")
+    for more in ([], ["--target-modules", "value_proj", "key_proj"], ["--ignore-memory"]):
+        assert main(["train", *given, *more]) == 1
+        assert "_proj reads relative positions beside the texts" in capsys.readouterr().err
+    assert main(["plan", "--base", base, "--method", "lora", "--max-tokens", "24", "--rank", "2"]) == 0
+    bundle = ["--bundle", str(tmp_path / "bundle"), "--graphs", "fp32"]
+    assert main(["pipeline", *given, *bundle, "--target-modules", "value_proj"]) == 0
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    assert {gate["module"] for gate in manifest["gates"]} == {"value"}
+    assert manifest["languages"] == ["en"]
+
+
+def test_languages_are_those_of_the_data_unless_others_are_named() -> None:
+    for data, language in {"olid": "en", "germeval2018": "de", "hatexplain-binary": "en", "mine.csv": "en"}.items():
+        assert languages(argparse.Namespace(languages=None), data) == (language,)
+    assert languages(argparse.Namespace(languages=["de", "fr"]), "olid") == ("de", "fr")
 
 
 def test_other_data_neither_calibrate_nor_publish_a_run(

@@ -1,19 +1,30 @@
 """Plans: parameters by closed form, memory that is refused, and presets with the published sizes."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from base_folder import make_base
 from dslora.classifier import build_classifier
 from dslora.cli import main
 from dslora.errors import DsLoraError
-from dslora.plan import check_fits, make_plan, parse_memory
+from dslora.methods import METHODS
+from dslora.plan import Division, check_fits, make_plan, parse_memory
+from dslora.plan.estimate import is_four_bit, on_four_bits
+from dslora.plan.fit import size
 from dslora.plan.outline import make_outline, saved_by_forward
+from dslora.plan.text import as_text
 from dslora.presets import PRESETS
+from dslora.reproduce.experiments import EXPERIMENTS
+from dslora.reproduce.plan import make_cell
+from dslora.reproduce.presets import PRESETS as REPRODUCTIONS
 from dslora.train import TrainSettings
+from test_commands import options, write_posts
 from tiny_training import make_spec
 
 # Of the published checkpoints' base models: without task heads and without BERT's unused pooler.
@@ -22,6 +33,7 @@ _PUBLISHED = {
     "roberta-base": 124_055_040,
     "xlm-r-base": 277_453_056,
     "mdeberta-v3-base": 278_218_752,
+    "modernbert-base": 149_014_272,
     "smollm2-135m": 134_515_008,
     "llama3-8b": 7_504_924_672,
     "gemma-7b": 8_537_680_896,
@@ -35,13 +47,17 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_presets_have_the_published_parameters(name: str) -> None:
-    import torch
-
     from dslora.bases import outline_encoder
 
     with torch.device("meta"):
         encoder = outline_encoder(PRESETS[name].config())
     assert sum(p.numel() for p in encoder.parameters()) == _PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_what_a_preset_recommends_can_be_planned(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--base", name, *PRESETS[name].options().split(), "--memory", "1T"]) == 0
+    assert f"Recommended: {PRESETS[name].options()}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("method", ["ds-lora", "lora", "dora", "houlsby", "full"])
@@ -54,7 +70,6 @@ def test_a_plan_counts_what_is_built(method: str, base: str) -> None:
 
 
 def test_activations_are_those_that_a_forward_pass_keeps(base: str) -> None:
-    import torch
     from torch.autograd.graph import saved_tensors_hooks
 
     from dslora.plan.outline import base_config
@@ -117,3 +132,148 @@ def test_memory_is_read_with_its_unit() -> None:
     for text in ("", "GB", "-3GB", "0"):
         with pytest.raises(DsLoraError, match="no amount of memory"):
             parse_memory(text)
+
+
+@pytest.mark.parametrize(("method", "quantized"), [("lora", "qlora"), ("ds-lora", "ds-qlora"), ("dora", "qlora")])
+def test_the_hint_at_four_bits_says_what_a_plan_of_them_says(
+    method: str, quantized: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--base", "llama3-8b", "--method", method, "--memory", "8GB"]) == 1
+    hint = re.search(r"With a 4-bit base \((.*?)\) it would be about ([\d.]+ GB)\.", capsys.readouterr().err)
+    assert hint is not None
+    typed, said = hint.groups()
+    assert f"--method {quantized} " in typed
+    assert main(["plan", "--base", "llama3-8b", *typed.split(), "--json", "--memory", "8GB"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert said == size(found["training"]["total"])
+    # Embeddings and norms keep their 16 bits, linear layers have half a byte and their scales.
+    embeddings, norms = 128_256 * 4096, 65 * 4096
+    linear = 7_504_924_672 - embeddings - norms
+    assert found["training"]["base"] == pytest.approx(2 * (embeddings + norms) + linear * (4 + 0.127) / 8, rel=1e-3)
+
+
+def test_four_bits_are_not_advised_to_who_has_them(base: str) -> None:
+    assert {name for name in ("lora", "ds-lora", "qlora", "ds-qlora", "full") if is_four_bit(name)} == {
+        "qlora",
+        "ds-qlora",
+    }
+    assert on_four_bits(make_plan(make_spec(base, "qlora"), TrainSettings())) is None
+    with pytest.raises(DsLoraError, match="The least that these methods need") as refused:
+        check_fits(make_spec(base, "qlora"), TrainSettings(), "cpu", 2**20)
+    assert "4-bit" not in str(refused.value)
+
+
+def test_a_plan_is_read_as_a_page(base: str) -> None:
+    plan = make_plan(make_spec(base, "qlora"), TrainSettings(batch_size=12, accumulation=3))
+    page = as_text(plan, 2**30, 1000, 75.0, "2 cores")
+    assert page.startswith(f"qlora on {base}\n")
+    assert re.search(rf"  trained +{plan.counts.trainable:,}  \(", page)
+    assert "batches of 4 texts of 32 tokens" in page
+    assert re.search(rf"  total +{re.escape(size(plan.memory.total))}  of 1\.0 GB\n", page)
+    assert all(re.search(rf"  {name} +{re.escape(size(value))}\n", page) for name, value in plan.serving.items())
+    assert "Time: about 75 s for 6 epochs of 1,000 posts on 2 cores." in page
+    assert "Licence" not in page
+    preset = make_plan(replace(plan.spec, base="minilm"), plan.settings)
+    assert "Licence: Apache-2.0. Recommended: --batch-size 16" in as_text(preset, 2**30, 1000, 75.0, "2 cores")
+
+
+def test_processes_share_batches_and_with_fsdp_weights_too(base: str) -> None:
+    spec, settings = make_spec(base, "full"), TrainSettings(batch_size=16)
+    alone, half = make_plan(spec, settings).memory, make_plan(spec, replace(settings, batch_size=8)).memory
+    assert make_plan(spec, settings, division=Division(2)).memory == half
+    sharded = make_plan(spec, settings, division=Division(2, sharded=True)).memory
+    assert (sharded.trained, sharded.state) == (alone.trained / 2, alone.state / 2)
+    assert sharded.activations == half.activations
+    frozen = make_plan(make_spec(base, "lora"), settings, division=Division(2, sharded=True)).memory.base
+    assert frozen == make_plan(make_spec(base, "lora"), settings).memory.base / 2
+    # While a layer computes, it and the next are whole, and so is what stands outside of the three layers.
+    counts = make_plan(spec, settings).counts
+    outside = 4 * counts.embeddings
+    assert sharded.transient - half.transient == pytest.approx(outside + (4 * counts.total - outside) * 2 / 3)
+    with pytest.raises(DsLoraError, match="cannot be divided among 3 processes"):
+        make_plan(spec, settings, division=Division(3))
+    with pytest.raises(DsLoraError, match=r"for each process\. .* among more GPUs\.") as refused:
+        check_fits(spec, settings, "cuda", 2**20, division=Division(2, sharded=True))
+    assert "fsdp.yaml" not in str(refused.value)
+
+
+class Launched:
+    """What a process of ``accelerate launch`` finds."""
+
+    def __init__(self, device: str, count: int, is_fsdp: bool) -> None:
+        self.device, self.count, self.is_fsdp, self.is_main = torch.device(device), count, is_fsdp, True
+
+
+@pytest.mark.parametrize("command", ["train", "pipeline"])
+@pytest.mark.parametrize(
+    ("device", "count", "is_fsdp", "more", "fits"),
+    [
+        ("cuda", 1, False, [], False),
+        ("cuda", 2, False, [], False),
+        ("cuda", 2, True, [], True),
+        ("cuda", 2, False, ["--ignore-memory"], True),
+        # The two share this machine's memory.
+        ("cpu", 2, True, [], False),
+    ],
+)
+def test_a_process_is_asked_for_its_own_part(
+    command: str,
+    device: str,
+    count: int,
+    is_fsdp: bool,
+    more: list[str],
+    fits: bool,
+    base: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = options(base, write_posts(tmp_path / "posts.csv", 80), tmp_path / "run")
+    given = [*given[: given.index("--rank")], "--method", "full", *more]
+    if command == "pipeline":
+        given += ["--bundle", str(tmp_path / "bundle")]
+    spec = replace(make_spec(base, "full"), max_tokens=24)
+    shared = make_plan(spec, TrainSettings(), device, division=Division(2, sharded=True)).memory.total
+    monkeypatch.setattr("dslora.train.processes.Processes", lambda name: Launched(device, count, is_fsdp))
+    monkeypatch.setattr("dslora.plan.fit.device_memory", lambda name: int(shared) + 1)
+
+    def reached(*arguments: Any, **options: Any) -> Any:
+        raise DsLoraError("the training was reached")
+
+    monkeypatch.setattr("dslora.run.train_run", reached)
+    assert main([command, *given]) == 1
+    error = capsys.readouterr().err
+    assert ("the training was reached" in error) == fits
+    assert ("With --ignore-memory it is tried all the same." in error) != fits
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--method", "n-grams"], "Method n-grams has no base model, so there is nothing to plan."),
+        (["--method", "lora", "--l1-strength", "0.3"], "Method lora does not use --l1-strength"),
+        (["--method", "lora", "--gate-hidden", "4"], "Method lora does not use --gate-hidden"),
+    ],
+)
+def test_a_plan_refuses_what_a_training_refuses(more: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *more]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_the_paper_on_one_gpu_has_room_for_every_row_but_full_fine_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = REPRODUCTIONS["paper"]
+    needed: dict[str, list[float]] = {}
+    for base in paper.bases:
+        for variant in EXPERIMENTS["table1"].rows(paper):
+            if variant.method in METHODS and METHODS[variant.method].trains:
+                cell = make_cell(paper, base, "olid", variant, 0)
+                adapter = METHODS[cell.method].settings(**cell.adapter)
+                spec = replace(make_spec(base, cell.method), adapter=adapter, max_tokens=cell.max_tokens)
+                total = make_plan(spec, cell.settings(), "cuda").memory.total
+                needed.setdefault(cell.method, []).append(total)
+    assert {method for method, totals in needed.items() if max(totals) > 80 * 2**30} == {"full"}
+    # What the message says, of the smaller of the two.
+    assert min(needed["full"]) == pytest.approx(120e9, rel=0.03)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DsLoraError, match="80 GB of memory; full fine-tuning takes about 120 GB"):
+        paper.check_device()

@@ -2,12 +2,17 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from dslora.options import add_settings
+from dslora.options import add_settings, refuse_foreign_options, refuse_training_options
 
 if TYPE_CHECKING:
+    from dslora.methods import Method
     from dslora.run_record import DataSettings
+
+IGNORE_MEMORY: Final = "With --ignore-memory it is tried all the same."
+# Settings of training that a method without a training knows too.
+_WITHOUT_TRAINING: Final = ("device", "seed")
 
 
 def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
@@ -21,15 +26,20 @@ def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
         "hub:owner/name[:configuration][@revision]",
     )
     group.add_argument("--data-dir", help="folder with the named data sets (default: DSLORA_DATA_DIR)")
-    group.add_argument("--text-column", help="column with the posts, for a file of your own (default: text)")
-    group.add_argument("--label-column", help="column with the labels, for a file of your own (default: label)")
-    group.add_argument("--positive-labels", nargs="+", metavar="LABEL", help="labels that mean offensive")
+    add_columns(group)
     group.add_argument(
         "--development-fraction",
         type=float,
         help="share of training rows to hold out where the data has no development split (default: 0.1)",
     )
     group.add_argument("--split-seed", type=int, help="seed of that split (default: 0)")
+
+
+def add_columns(group: argparse._ActionsContainer) -> None:
+    """What has to be known to read a file of one's own."""
+    group.add_argument("--text-column", help="column with the posts, for a file of your own (default: text)")
+    group.add_argument("--label-column", help="column with the labels, for a file of your own (default: label)")
+    group.add_argument("--positive-labels", nargs="+", metavar="LABEL", help="labels that mean offensive")
 
 
 def add_reading(group: argparse._ActionsContainer) -> None:
@@ -51,6 +61,9 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--overwrite", action="store_true", help="start again where --out holds another run")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument(
+        "--ignore-memory", action="store_true", help="train although dslora plan says that memory is too small"
+    )
     group = parser.add_argument_group("model")
     add_reading(group)
     methods = {name: method.summary for name, method in METHODS.items()} | {ngrams.NAME: ngrams.SUMMARY}
@@ -84,7 +97,12 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
         help="arrangement of the graph: auto (the fastest on this machine, timed), reference, k-concat, one-gemm, "
         "small-gemm or naive (default: auto)",
     )
-    group.add_argument("--languages", nargs="+", default=["en"], help="languages of the training data (default: en)")
+    group.add_argument(
+        "--languages",
+        nargs="+",
+        metavar="TAG",
+        help="languages of the training data, as BCP 47 tags (default: the data set's; en for your own data)",
+    )
     group.add_argument("--license", default="Apache-2.0", help="SPDX id of the bundle (default: Apache-2.0)")
     group.add_argument(
         "--splits",
@@ -98,6 +116,24 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 def graphs(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Precisions that ``--graphs`` names, or that suit the provider."""
     return tuple(arguments.graphs or (("fp16",) if arguments.provider == "cuda" else ("int8",)))
+
+
+def languages(arguments: argparse.Namespace, data: str) -> tuple[str, ...]:
+    """What ``--languages`` names, or the data set's own language."""
+    from dslora.data import language_of
+
+    return tuple(arguments.languages or (language_of(data),))
+
+
+def refuse_unused_options(arguments: argparse.Namespace, method: "Method") -> None:
+    """What would be without effect on a method.
+
+    Raises:
+        DsLoraError: Such an option was given.
+    """
+    refuse_foreign_options(arguments, method.settings, method.name)
+    used = None if method.trains else _WITHOUT_TRAINING
+    refuse_training_options(arguments, method.name, used=used, sparse=method.sparse)
 
 
 def data_settings(arguments: argparse.Namespace, run: "DataSettings | None" = None) -> "DataSettings":

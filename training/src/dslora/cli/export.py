@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from dslora.cli.arguments import add_bundle, add_data, data_settings, graphs
+from dslora.cli.arguments import add_bundle, add_data, data_settings, graphs, languages
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -21,14 +21,15 @@ def run(arguments: argparse.Namespace) -> None:
 
     check_provider(arguments.provider)
     trained = load_run(arguments.run)
+    data = data_settings(arguments, trained.data)
     report = publish(
         trained,
-        data_settings(arguments, trained.data).load(),
+        data.load(),
         arguments.bundle,
         name=arguments.name or arguments.bundle.name,
         version=arguments.model_version,
         precisions=graphs(arguments),
-        languages=tuple(arguments.languages),
+        languages=languages(arguments, data.name),
         license=arguments.license,
         splits=tuple(arguments.splits),
         layout=arguments.layout,

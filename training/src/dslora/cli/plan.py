@@ -3,7 +3,8 @@
 import argparse
 import json
 
-from dslora.cli.arguments import add_reading
+from dslora.cli.arguments import add_reading, refuse_unused_options
+from dslora.errors import DsLoraError
 from dslora.options import add_settings, settings_from
 
 
@@ -31,15 +32,17 @@ def run(arguments: argparse.Namespace) -> None:
 
     from dslora.classifier import ClassifierSpec
     from dslora.methods import find_method
-    from dslora.options import refuse_foreign_options
+    from dslora.ngrams import NAME as NGRAMS
     from dslora.plan.estimate import CORE_SPEED, make_plan
     from dslora.plan.fit import device_memory, parse_memory, refuse_too_large
     from dslora.plan.text import as_json, as_text
     from dslora.train import TrainSettings
     from dslora.train.processes import resolve_device
 
+    if arguments.method == NGRAMS:
+        raise DsLoraError(f"Method {NGRAMS} has no base model, so there is nothing to plan. Use dslora train.")
     method = find_method(arguments.method)
-    refuse_foreign_options(arguments, method.settings, method.name)
+    refuse_unused_options(arguments, method)
     settings = settings_from(arguments, TrainSettings)
     # A plan may be for another machine, so a GPU that is not here is no error.
     device = settings.device if settings.device != "auto" else resolve_device("auto").type

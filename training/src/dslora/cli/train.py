@@ -1,12 +1,20 @@
 """``dslora train``: train a model."""
 
 import argparse
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dslora.cli.arguments import add_data, add_training, data_settings, normalization
+from dslora.cli.arguments import (
+    IGNORE_MEMORY,
+    add_data,
+    add_training,
+    data_settings,
+    normalization,
+    refuse_unused_options,
+)
 from dslora.errors import DsLoraError
 from dslora.options import refuse_foreign_options, refuse_training_options, settings_from
 
@@ -18,9 +26,6 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     train = commands.add_parser("train", help="train a model; resumes a run that was killed")
     add_data(train)
     add_training(train)
-    train.add_argument(
-        "--ignore-memory", action="store_true", help="train although dslora plan says that memory is too small"
-    )
     train.set_defaults(handler=run)
 
 
@@ -37,22 +42,20 @@ def _train_model(arguments: argparse.Namespace) -> None:
     from dslora.bases import load_tokenizer, resolve_base
     from dslora.classifier import ClassifierSpec, default_pooling
     from dslora.methods import find_method
-    from dslora.plan import check_fits
+    from dslora.plan import Division, check_fits
     from dslora.run import check_length, train_run
     from dslora.run_record import read_record
     from dslora.sparsity import L1Settings
     from dslora.train import TrainSettings
-    from dslora.train.processes import is_main_process, resolve_device
+    from dslora.train.processes import Processes
 
     method = find_method(arguments.method)
-    refuse_foreign_options(arguments, method.settings, method.name)
-    used = None if method.trains else ("device", "seed")
-    refuse_training_options(arguments, method.name, used=used, sparse=method.sparse)
+    refuse_unused_options(arguments, method)
     settings = settings_from(arguments, TrainSettings)
     adapter = settings_from(arguments, method.settings)
     l1 = settings_from(arguments, L1Settings) if method.sparse else None
     method.check_machine()
-    device = resolve_device(settings.device)
+    processes = Processes(settings.device)
     source = resolve_base(arguments.base)
     data = data_settings(arguments)
     dataset = data.load()
@@ -69,11 +72,15 @@ def _train_model(arguments: argparse.Namespace) -> None:
         l1=l1,
     )
     check_length(spec)
-    if method.trains and not getattr(arguments, "ignore_memory", False):
-        check_fits(spec, settings, device.type)
+    if method.trains and not arguments.ignore_memory:
+        device = processes.device.type
+        # A GPU is a process's own; the processes of one machine share its memory.
+        sharing = int(os.environ.get("LOCAL_WORLD_SIZE", processes.count)) if device == "cpu" else 1
+        division = Division(processes.count, processes.is_fsdp)
+        check_fits(spec, settings, device, division=division, sharing=sharing, way_out=IGNORE_MEMORY)
     with _setting_aside(arguments.out, arguments.overwrite):
         result = train_run(arguments.out, data, spec, settings, dataset=dataset, quiet=arguments.quiet)
-    if not is_main_process():
+    if not processes.is_main:
         return
     if not method.trains:
         print(f"{arguments.out}: development macro-F1 {result.macro_f1:.4f} without training, {result.seconds:.0f} s")

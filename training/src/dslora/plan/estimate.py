@@ -1,10 +1,11 @@
 """The estimate: parameters counted, memory added up, time from a measured anchor."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from dslora.classifier import ClassifierSpec
 from dslora.methods import find_method
+from dslora.methods.quantized import FourBitMethod
 from dslora.plan.outline import Counts, Saved, base_config, count, make_outline, saved_by_forward
 from dslora.train.settings import TrainSettings
 
@@ -29,16 +30,36 @@ _ANCHOR_OPERATIONS_PER_ROW = 4 * 10.6e6 * ANCHOR_TOKENS
 CORE_SPEED = ANCHOR_ROWS * _ANCHOR_OPERATIONS_PER_ROW
 
 
+# Of weights that FSDP has divided, layers that are whole at once: the one that computes and the one that is fetched.
+_WHOLE_LAYERS = 2
+
+
+@dataclass(frozen=True)
+class Division:
+    """How processes share a training.
+
+    Attributes:
+        processes: How many. Each computes its share of a batch.
+        sharded: Each keeps only its part of the weights and of the optimizer's state (FSDP); else it has all (DDP).
+    """
+
+    processes: int = 1
+    sharded: bool = False
+
+
+ALONE = Division()
+
+
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that a training needs at its peak.
+    """Bytes that each process of a training needs at its peak.
 
     Attributes:
         base: Frozen weights.
         trained: What is trained.
         state: Gradients and the optimizer's averages.
         activations: Kept for the backward pass.
-        transient: Gradients of activations in the backward pass.
+        transient: Gradients of activations in the backward pass, and weights that are divided while they are whole.
         process: What a process needs in any case.
     """
 
@@ -62,6 +83,7 @@ class Plan:
         spec: What would be trained.
         settings: How.
         device: ``cpu`` or ``cuda``: whose fixed cost is counted.
+        division: Among which processes.
         counts: Parameters.
         memory: Of training, at the peak.
         serving: Bytes of the weights when served, by precision.
@@ -71,17 +93,29 @@ class Plan:
     spec: ClassifierSpec
     settings: TrainSettings
     device: str
+    division: Division
     counts: Counts
     memory: Memory
     serving: dict[str, float]
     operations: float
+
+    @property
+    def texts(self) -> int:
+        """That a process computes at once."""
+        return self.settings.part_size(self.division.processes)
 
     def seconds(self, rows: int, speed: float) -> float:
         """Time for all epochs, at ``speed`` operations a second. An estimate: nothing was run."""
         return rows * self.settings.epochs * self.operations / speed
 
 
-def make_plan(spec: ClassifierSpec, settings: TrainSettings, device: str = "cpu", tokens: int | None = None) -> Plan:
+def make_plan(
+    spec: ClassifierSpec,
+    settings: TrainSettings,
+    device: str = "cpu",
+    tokens: int | None = None,
+    division: Division = ALONE,
+) -> Plan:
     """Counts and adds up; loads nothing.
 
     Args:
@@ -90,27 +124,36 @@ def make_plan(spec: ClassifierSpec, settings: TrainSettings, device: str = "cpu"
         device: ``cpu`` or ``cuda``.
         tokens: Length of a text for the estimate of time; ``ANCHOR_TOKENS`` if not given. Memory is of the longest
             batch, whose texts fill the window.
+        division: Among which processes.
 
     Raises:
-        DsLoraError: The base, the method or a target module is not known.
+        DsLoraError: The base, the method or a target module is not known, or a batch cannot be divided so.
     """
     config = base_config(spec.base)
+    texts = settings.part_size(division.processes)
     outline = make_outline(spec, config, settings.base_dtype)
     counts = count(outline, config)
-    saved = saved_by_forward(outline, settings.part_size(1), spec.max_tokens)
+    saved = saved_by_forward(outline, texts, spec.max_tokens)
     return Plan(
         spec,
         settings,
         device,
+        division,
         counts,
-        _memory(spec, settings, device, counts, saved, config),
+        _memory(spec, settings, device, division, counts, saved, config),
         _serving(counts),
         _operations(spec, settings, counts, config, min(tokens or ANCHOR_TOKENS, spec.max_tokens)),
     )
 
 
 def _memory(
-    spec: ClassifierSpec, settings: TrainSettings, device: str, counts: Counts, saved: Saved, config: Any
+    spec: ClassifierSpec,
+    settings: TrainSettings,
+    device: str,
+    division: Division,
+    counts: Counts,
+    saved: Saved,
+    config: Any,
 ) -> Memory:
     width = 2 if settings.base_precision == "bf16" else 4
     frozen = counts.total - counts.trainable
@@ -122,16 +165,25 @@ def _memory(
     if settings.gradient_checkpointing:
         # Each layer's input, and what one layer keeps while it is computed again.
         hidden = config.get_text_config().hidden_size
-        inputs = counts.layers * settings.part_size(1) * spec.max_tokens * hidden * width
+        inputs = counts.layers * settings.part_size(division.processes) * spec.max_tokens * hidden * width
         activations = inputs + activations / counts.layers
+    base = (frozen - linear) * width + linear * _NF4_BYTES
+    trained = counts.trainable * 4
+    parts = division.processes if division.sharded else 1
     return Memory(
-        base=(frozen - linear) * width + linear * _NF4_BYTES,
-        trained=counts.trainable * 4,
-        state=counts.trainable * _STATE_BYTES,
+        base=base / parts,
+        trained=trained / parts,
+        state=counts.trainable * _STATE_BYTES / parts,
         activations=activations,
-        transient=_LIVE_GRADIENTS * largest,
+        transient=_LIVE_GRADIENTS * largest + (_whole(base + trained, counts, width) if division.sharded else 0),
         process=_PROCESS_BYTES[device],
     )
+
+
+def _whole(weights: float, counts: Counts, width: int) -> float:
+    """Bytes of divided weights that are whole at once: what stands outside of layers all the time, and some layers."""
+    outside = counts.embeddings * width
+    return outside + _WHOLE_LAYERS * (weights - outside) / counts.layers
 
 
 def _serving(counts: Counts) -> dict[str, float]:
@@ -161,7 +213,7 @@ def _operations(spec: ClassifierSpec, settings: TrainSettings, counts: Counts, c
 
 def is_four_bit(method: str) -> bool:
     """Whether a method keeps the base in 4 bits."""
-    return hasattr(find_method(method).settings, "four_bit") or method in ("qlora", "ds-qlora")
+    return isinstance(find_method(method), FourBitMethod)
 
 
 def alternatives(plan: Plan) -> list[tuple[str, Plan]]:
@@ -172,16 +224,27 @@ def alternatives(plan: Plan) -> list[tuple[str, Plan]]:
 
     def add(option: str) -> None:
         options.append(option)
-        found.append((" ".join(options), make_plan(spec, settings, plan.device)))
+        found.append((" ".join(options), make_plan(spec, settings, plan.device, division=plan.division)))
 
     if not settings.gradient_checkpointing:
         settings = replace(settings, gradient_checkpointing=True)
         add("--gradient-checkpointing")
-    if settings.batch_size > settings.accumulation:
-        settings = replace(settings, accumulation=settings.batch_size)
-        add(f"--accumulation {settings.batch_size}")
+    if plan.texts > 1:
+        settings = replace(settings, accumulation=settings.accumulation * plan.texts)
+        add(f"--accumulation {settings.accumulation}")
     adds = find_method(spec.method).adds_weights
     if adds and settings.base_precision == "fp32" and not is_four_bit(spec.method):
         settings = replace(settings, base_precision="bf16", precision="bf16")
         add("--base-precision bf16 --precision bf16")
     return found
+
+
+def on_four_bits(plan: Plan) -> Plan | None:
+    """The same with the base in 4 bits, which is another method; None where that is so already."""
+    if is_four_bit(plan.spec.method):
+        return None
+    method = find_method("ds-qlora" if find_method(plan.spec.method).gated else "qlora")
+    known = {field.name for field in fields(method.settings)}
+    adapter = method.settings(**{name: value for name, value in asdict(plan.spec.adapter).items() if name in known})
+    spec = replace(plan.spec, method=method.name, adapter=adapter)
+    return make_plan(spec, plan.settings, plan.device, division=plan.division)

@@ -7,7 +7,7 @@ import torch
 
 from dslora.classifier import ClassifierSpec
 from dslora.errors import DsLoraError
-from dslora.plan.estimate import Plan, alternatives, make_plan
+from dslora.plan.estimate import ALONE, Division, Plan, alternatives, make_plan, on_four_bits
 from dslora.train.settings import TrainSettings
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -32,7 +32,16 @@ def device_memory(device: str) -> int:
     return int(psutil.virtual_memory().total)
 
 
-def check_fits(spec: ClassifierSpec, settings: TrainSettings, device: str, memory: int | None = None) -> Plan:
+def check_fits(
+    spec: ClassifierSpec,
+    settings: TrainSettings,
+    device: str,
+    memory: int | None = None,
+    *,
+    division: Division = ALONE,
+    sharing: int = 1,
+    way_out: str = "",
+) -> Plan:
     """The plan, where it fits.
 
     Args:
@@ -40,38 +49,49 @@ def check_fits(spec: ClassifierSpec, settings: TrainSettings, device: str, memor
         settings: How.
         device: ``cpu`` or ``cuda``.
         memory: Bytes; the device's own if not given.
+        division: Among which processes.
+        sharing: Processes that share this memory, each with as much need.
+        way_out: A sentence for the end of the message.
 
     Raises:
         DsLoraError: It does not fit. The message says what would.
     """
-    plan = make_plan(spec, settings, device)
-    refuse_too_large(plan, memory or device_memory(device))
+    plan = make_plan(spec, settings, device, division=division)
+    refuse_too_large(plan, memory or device_memory(device), sharing=sharing, way_out=way_out)
     return plan
 
 
-def refuse_too_large(plan: Plan, memory: int) -> None:
-    """Raises :class:`DsLoraError` where a plan needs more than ``memory`` bytes, and says what would fit."""
-    if plan.memory.total <= memory:
+def refuse_too_large(plan: Plan, memory: int, *, sharing: int = 1, way_out: str = "") -> None:
+    """Refuses a plan that needs more than ``memory`` bytes, or than its share of them, and says what would fit.
+
+    Raises:
+        DsLoraError: It does.
+    """
+    share = memory // sharing
+    if plan.memory.total <= share:
         return
+    several = max(sharing, plan.division.processes) > 1
+    there = f"{size(share)} for each process" if several else size(share)
     needed = (
         f"{plan.spec.method} on {plan.spec.base} needs about {size(plan.memory.total)} at its peak (batches of "
-        f"{plan.settings.part_size(1)} texts of {plan.spec.max_tokens} tokens), and there are {size(memory)}."
+        f"{plan.texts} texts of {plan.spec.max_tokens} tokens), and there are {there}."
     )
+    raise DsLoraError(" ".join(part for part in (needed, _what_would_fit(plan, share), way_out) if part))
+
+
+def _what_would_fit(plan: Plan, memory: int) -> str:
     lower = alternatives(plan)
     for options, other in lower:
         if other.memory.total <= memory:
-            raise DsLoraError(f"{needed} It fits with {options}: {size(other.memory.total)}.")
-    smallest = min([plan, *(other for _, other in lower)], key=lambda each: each.memory.total)
-    quantized = smallest.memory.total - smallest.memory.base + smallest.counts.linear * 0.52
-    four_bit = (
-        f" With a 4-bit base (method qlora or ds-qlora) it would be about {size(quantized)}."
-        if quantized <= memory
-        else ""
-    )
-    raise DsLoraError(
-        f"{needed} The least that these methods need is {size(smallest.memory.total)}.{four_bit} Otherwise take a "
-        "smaller base, more memory, or divide the weights among GPUs (launch/fsdp.yaml)."
-    )
+            return f"It fits with {options}: {size(other.memory.total)}."
+    options, smallest = min([("", plan), *lower], key=lambda each: each[1].memory.total)
+    said = [f"The least that these methods need is {size(smallest.memory.total)}."]
+    quantized = on_four_bits(smallest)
+    if quantized is not None and quantized.memory.total <= memory:
+        typed = " ".join(part for part in (f"--method {quantized.spec.method}", options) if part)
+        said.append(f"With a 4-bit base ({typed}) it would be about {size(quantized.memory.total)}.")
+    among = "more GPUs" if plan.division.sharded else "GPUs (launch/fsdp.yaml)"
+    return " ".join([*said, f"Otherwise take a smaller base, more memory, or divide the weights among {among}."])
 
 
 def size(count: float) -> str:

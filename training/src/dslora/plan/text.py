@@ -32,7 +32,7 @@ def as_text(plan: Plan, memory: int, rows: int, seconds: float, how: str) -> str
         f"  parameters        {counts.total:>16,}",
         f"  trained           {counts.trainable:>16,}  ({counts.trainable / counts.total:.3%})",
         "",
-        f"Memory of training, batches of {settings.part_size(1)} texts of {plan.spec.max_tokens} tokens",
+        f"Memory of training, batches of {plan.texts} texts of {plan.spec.max_tokens} tokens",
     ]
     lines += [f"  {name:<16}  {size(value):>12}" for name, value in vars(needs).items()]
     lines += [f"  {'total':<16}  {size(needs.total):>12}  of {size(memory)}", "", "Memory of served weights"]

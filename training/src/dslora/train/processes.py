@@ -65,14 +65,15 @@ class Processes:
                 f"--device {device} was asked for, but accelerate gave this process {self.device.type}. "
                 "Set ACCELERATE_USE_CPU=true for the CPU, or leave --device out."
             )
-        if self._is_fsdp and not self._accelerator.is_fsdp2:
+        if self.is_fsdp and not self._accelerator.is_fsdp2:
             raise DsLoraError(
                 "FSDP 1 flattens trained and frozen weights into one tensor, and L1 needs A and B apart. Set "
                 "fsdp_version: 2, as training/launch/fsdp.yaml does."
             )
 
     @property
-    def _is_fsdp(self) -> bool:
+    def is_fsdp(self) -> bool:
+        """Whether weights and the optimizer's state are divided among the processes."""
         return bool(self._accelerator.distributed_type == DistributedType.FSDP)
 
     @property
@@ -82,7 +83,7 @@ class Processes:
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """The model on this process's device, wrapped so that backward passes combine all processes' gradients."""
-        if not self._is_fsdp:
+        if not self.is_fsdp:
             # FSDP moves its parts by itself: the whole may fit on no single device.
             model.to(self.device)
         if self.count == 1:
