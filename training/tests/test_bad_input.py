@@ -108,6 +108,12 @@ def test_a_class_that_a_split_or_normalisation_leaves_without_posts(
         assert "normalisation leaves nothing of any train row of abusive" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
+    (folder / "train.csv").write_text(rows)
+    (folder / "test.csv").write_text(emptied.read_text())
+    assert main(["train", *options(base, folder, tmp_path / "run"), *steps]) == 1
+    assert "normalisation leaves nothing of any test row of abusive" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
 
 @contextmanager
 def files_up_to(size: int) -> Iterator[None]:
@@ -170,6 +176,30 @@ def test_a_base_that_does_not_fit_in_memory(
     error = capsys.readouterr().err
     assert error.startswith("dslora: Out of memory (")
     assert "ds-qlora" in error
+
+
+@pytest.mark.parametrize(
+    ("command", "has", "lacks"),
+    [
+        (["export", "run", "--bundle", "bundle"], "Out of memory (", "--"),
+        (["evaluate", "run"], "End other programs that take memory", "--"),
+        (["layouts", "--base", "minilm", "--out", "out"], "Use a smaller base model (--base)", "--base-precision"),
+        (["train", "--data", "none.csv", "--out", "out"], "--base-precision bf16", "--graphs"),
+    ],
+)
+def test_memory_that_runs_out_is_answered_with_what_the_command_has(
+    command: list[str], has: str, lacks: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(*arguments: Any, **options: Any) -> Any:
+        return torch.empty(1 << 60)
+
+    for place in ("run.load_run", "ngram_run.load_any_run", "export.layout_files.random_adapters"):
+        monkeypatch.setattr(f"dslora.{place}", greedy)
+    monkeypatch.setattr("dslora.run_record.load_dataset", greedy)
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert has in error
+    assert lacks not in error
 
 
 def test_a_fault_of_the_package_keeps_its_traceback(

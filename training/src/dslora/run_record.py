@@ -103,7 +103,7 @@ def classifiable(dataset: Dataset, normalization: tuple[str, ...]) -> Dataset:
         DataError: A class is left without a row.
     """
     kept = dataset.without_refused(normalization)
-    for name in ("train", "development"):
+    for name in kept.splits:
         missing = [label for label, count in kept.class_counts(name).items() if count == 0]
         if missing:
             raise DataError(

@@ -57,13 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dslora: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        resume = arguments.command in ("train", "pipeline", "reproduce")
+        resume = arguments.command in ("train", "pipeline", "reproduce", "sweep")
         hint = " Run the same command again, without --overwrite, to resume." if resume else ""
         print(f"dslora: interrupted.{hint}", file=sys.stderr)
         return 130
     except Exception as error:
         # A disk or a memory that is full is no fault of the package, wherever it happens.
-        explanation = explained(error)
+        explanation = explained(error, vars(arguments))
         if explanation is None:
             raise
         print(f"dslora: {explanation}", file=sys.stderr)

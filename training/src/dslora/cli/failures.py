@@ -1,6 +1,7 @@
 """What to say of failures that no check can foresee: a full disk, a full memory."""
 
 import errno
+from collections.abc import Container
 
 _DISK = {
     errno.ENOSPC: "the disk is full",
@@ -13,17 +14,17 @@ _DISK_WORDS = ("no space left", "file write failed", "inline_container", "file t
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "cublas_status_alloc_failed")
 
 
-def explained(error: BaseException) -> str | None:
+def explained(error: BaseException, options: Container[str]) -> str | None:
     """The message for a failure of the machine; None for any other, which is a fault of the package.
 
     Training itself says which of its settings need less memory.
+
+    Args:
+        error: What was raised.
+        options: What the command has, by destination: nothing else is advised.
     """
     if _is_memory(error):
-        return (
-            f"Out of memory ({_first_line(error)}). Use a smaller base model, keep its weights in fewer bits "
-            "(--base-precision bf16, --method ds-qlora or qlora), or use a machine with more memory; "
-            "dslora plan says what fits."
-        )
+        return f"Out of memory ({_first_line(error)}). {_less_memory(options)}"
     reason = _disk_reason(error)
     if reason is None:
         return None
@@ -31,6 +32,16 @@ def explained(error: BaseException) -> str | None:
         f"A file could not be written: {reason}. What was complete before is still there. Free space, "
         "then give the same command again: a training goes on from its last checkpoint."
     )
+
+
+def _less_memory(options: Container[str]) -> str:
+    if "base_precision" in options:
+        return (
+            "Use a smaller base model, keep its weights in fewer bits (--base-precision bf16, --method ds-qlora or "
+            "qlora), or use a machine with more memory; dslora plan says what fits."
+        )
+    smaller = "Use a smaller base model (--base), end" if "base" in options else "End"
+    return f"{smaller} other programs that take memory, or use a machine with more."
 
 
 def _is_memory(error: BaseException) -> bool:
