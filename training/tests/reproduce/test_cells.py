@@ -13,6 +13,7 @@ import torch
 from sklearn.metrics import f1_score
 
 from base_folder import WORDS, make_base
+from dslora.cli import main
 from dslora.errors import DsLoraError
 from dslora.inference import predict
 from dslora.methods import METHODS
@@ -131,6 +132,25 @@ def test_what_was_said_of_own_data_is_in_the_key_and_reaches_who_reads_them(
     record = json.loads((tmp_path / "cells" / cell.name / "run.json").read_text())
     assert record["data"]["text_column"] == "post"
     assert record["data"]["name"] == str(posts)
+
+
+def test_the_command_hands_on_what_was_said_of_own_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[tuple[str, ...]]] = []
+
+    def reproduce(experiments: Any, preset: Any, *, shown: Any, **more: Any) -> None:
+        seen.append({each.data for each in (*experiments, *shown)})
+
+    monkeypatch.setattr("dslora.reproduce.reproduction.reproduce", reproduce)
+    columns = ["--text-column", "post", "--label-column", "verdict", "--positive-labels", "abusive", "vile"]
+    given = ["reproduce", "table3", "--preset", "tiny", "--out", str(tmp_path), *columns]
+    assert main([*given, "--data", "posts.csv"]) == 0
+    (((data,),),) = seen
+    assert settings_of(data) == DataSettings("posts.csv", None, "post", "verdict", positive_labels=("abusive", "vile"))
+    assert main(given) == 1
+    assert "say how to read --data. Name it too." in capsys.readouterr().err
+    assert len(seen) == 1
 
 
 def test_what_does_not_fit_into_memory_is_recorded_before_anything_is_loaded(
@@ -300,7 +320,7 @@ def test_every_row_of_the_first_table_is_computed_or_says_why_not(preset: Preset
     work.drain(cells, tmp_path / "cells", results, None, silent)
     refused = {cell.method: reason for cell in cells if (reason := results.refusal(cell))}
     # An encoder cannot be asked.
-    assert "zero-shot" in refused
+    assert set(refused) == {"zero-shot"}, refused
     for cell in cells:
         result = results.load(cell)
         assert (result is None) == (cell.method in refused)

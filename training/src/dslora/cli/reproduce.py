@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from dslora.cli.arguments import add_columns
 from dslora.errors import DsLoraError
 
 _NAMES = "table1 … table8, figure2, figure3, search, all, or report (only write the report again)"
@@ -16,6 +17,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     reproduce.add_argument("--base", help="another base model than the preset's (then --out is needed)")
     reproduce.add_argument("--data", help="another data set than the paper's: name or path (then --out is needed)")
     reproduce.add_argument("--data-dir", help="folder with the named data sets (default: DSLORA_DATA_DIR)")
+    add_columns(reproduce)
     reproduce.add_argument(
         "--cells",
         type=Path,
@@ -37,6 +39,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     from dslora.reproduce.experiments import EXPERIMENTS, find_experiments
     from dslora.reproduce.presets import find_preset
     from dslora.reproduce.reproduction import reproduce
+    from dslora.reproduce.source import source_of
 
     preset = find_preset(arguments.preset)
     seeds = preset.seeds if arguments.seeds is None else arguments.seeds
@@ -45,6 +48,9 @@ def _reproduce(arguments: argparse.Namespace) -> None:
             raise DsLoraError(f"{name} is {value}; expected 1 or more.")
     if (arguments.base or arguments.data) and not arguments.out:
         raise DsLoraError("With --base or --data, name a folder by --out: the paper's report is another one.")
+    said = arguments.text_column, arguments.label_column, arguments.positive_labels
+    if any(said) and not arguments.data:
+        raise DsLoraError("--text-column, --label-column and --positive-labels say how to read --data. Name it too.")
     experiments = [e for name in arguments.names if name != "report" for e in find_experiments(name)]
     if arguments.base:
         preset = replace(preset, bases=(arguments.base,), needs_gpu=False)
@@ -52,8 +58,9 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         preset.check_device()
     shown = list(EXPERIMENTS.values())
     if arguments.data:
-        experiments = [replace(each, data=(arguments.data,)) for each in experiments]
-        shown = [replace(each, data=(arguments.data,)) for each in shown]
+        data = source_of(arguments.data, *said)
+        experiments = [replace(each, data=(data,)) for each in experiments]
+        shown = [replace(each, data=(data,)) for each in shown]
     reproduce(
         experiments,
         preset,
