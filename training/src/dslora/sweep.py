@@ -1,9 +1,10 @@
 """Search for settings on the development split, with Optuna: resumable, shared by workers, pruned by epoch.
 
 A sweep's folder holds ``study.db`` (SQLite, all trials), ``trials/N`` (a run each) and ``sweep.json``. Workers, here or
-in other terminals, share the file. One that was killed leaves a trial without a heartbeat; the next worker fails that
-trial and starts its settings again, in the same folder, where the run goes on from its checkpoint. The test split is
-taken out of the data before anything else happens.
+in other terminals, share the file. A trial that is broken off (interrupted, a full disk) puts its settings back; one
+whose worker was killed is missed by its heartbeat, and the next worker puts them back. They are started again in the
+same folder, where the run goes on from its checkpoint. The test split is taken out of the data before anything else
+happens.
 """
 
 import contextlib
@@ -11,9 +12,11 @@ import dataclasses
 import math
 import multiprocessing
 import re
+import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +30,23 @@ from dslora.files import write_json
 from dslora.methods import Method
 from dslora.train.checkpoint import FILE as CHECKPOINT
 from dslora.train.checkpoint import Progress
-from dslora.train.loop import TrainingResult
+from dslora.train.loop import DivergenceError, TrainingResult
 
 _STUDY = "dslora"
 _KEY = "fingerprint"
 _FOLDER = "folder"
-_KILLED = "killed "
+_TRIES = "tries"
+_ERROR = "error"
+_SHOWN = ("parameters", "zeros", "seconds", _ERROR)
 RESULT = "sweep.json"
 # A trial whose worker has not been heard of for so long is dead.
 HEARTBEAT_SECONDS, GRACE_SECONDS = 10, 40
 # A trial that kills its worker twice is to blame itself.
 _RETRIES = 2
+# So many trials in a row that fail with the same words: not their settings are to blame.
+_HOPELESS = 3
+# An interrupted worker keeps what it has within this time.
+_FAREWELL_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,11 @@ class Range:
     high: float
     logarithmic: bool
     whole: bool
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Both, as whole numbers where all are."""
+        return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
 
 
 Space = Mapping[str, Choices | Range]
@@ -99,6 +113,24 @@ def default_space(method: Method) -> dict[str, Choices | Range]:
     return parse_space(texts)
 
 
+def largest(space: Space) -> Iterator[dict[str, Any]]:
+    """Settings that need the most memory: numbers at their largest, with each value of what is no number."""
+    numbers: dict[str, Any] = {}
+    others: list[tuple[str, str]] = []
+    for name, what in space.items():
+        if isinstance(what, Range):
+            numbers[name] = what.ends[1]
+            continue
+        try:
+            numbers[name] = max(what.values, key=float)
+        except ValueError:
+            others += [(name, value) for value in what.values]
+    for name, value in others:
+        yield {**numbers, name: value}
+    if not others:
+        yield numbers
+
+
 @dataclass(frozen=True)
 class Sweep:
     """What is searched, and where it is kept.
@@ -134,7 +166,8 @@ def open_study(sweep: Sweep) -> optuna.Study:
         DsLoraError: The folder holds a sweep of something else.
     """
     sweep.folder.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # It would show what ends a trial as a traceback.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         # Heartbeats are marked experimental.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -144,7 +177,7 @@ def open_study(sweep: Sweep) -> optuna.Study:
             engine_kwargs={"connect_args": {"timeout": 60}},
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
-            heartbeat_stale_trial_callback=_start_again,
+            heartbeat_stale_trial_callback=_put_back,
         )
         study = optuna.create_study(
             storage=storage,
@@ -164,27 +197,50 @@ def open_study(sweep: Sweep) -> optuna.Study:
     return study
 
 
-def _start_again(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queues the settings of a trial whose worker died, in its own folder, where there is a checkpoint."""
-    # A trial that has ended cannot be marked any more, so the study is.
-    study.set_user_attr(f"{_KILLED}{trial.number}", True)
-    tries = int(trial.user_attrs.get("tries", 1))
-    if tries > _RETRIES:
+def _put_back(study: optuna.Study, trial: FrozenTrial | optuna.Trial, to_blame: bool = True) -> None:
+    """Queues the settings of a trial that was broken off, in its own folder, where there is a checkpoint.
+
+    Args:
+        study: The sweep's.
+        trial: Which one.
+        to_blame: Whether its settings may be the reason.
+    """
+    if _uncounted(trial.number) in study.user_attrs:
         return
-    attributes = {_FOLDER: trial.user_attrs.get(_FOLDER, trial.number), "tries": tries + 1}
-    study.enqueue_trial(trial.params, user_attrs=attributes)
+    tries = int(trial.user_attrs.get(_TRIES, 1)) + to_blame
+    if tries <= _RETRIES + 1 and trial.params:
+        attributes = {_FOLDER: trial.user_attrs.get(_FOLDER, trial.number), _TRIES: tries}
+        study.enqueue_trial(trial.params, user_attrs=attributes)
+    # Last: who is killed before it leaves the settings to the heartbeat.
+    study.set_user_attr(_uncounted(trial.number), True)
 
 
-def work(sweep: Sweep, train: Train, seed: int) -> None:
-    """Trains trials until the sweep has all of them."""
+def _uncounted(number: int) -> str:
+    """Attribute of the study for a trial that does not count: one that has ended cannot be marked any more."""
+    return f"uncounted {number}"
+
+
+def work(sweep: Sweep, train: Train, seed: int, say: Callable[[str], None] = print) -> None:
+    """Trains trials until the sweep has all of them.
+
+    Args:
+        sweep: What is searched.
+        train: Trains one.
+        seed: Differs between workers.
+        say: Gets a line for each trial that fails.
+
+    Raises:
+        DsLoraError: Trials fail by something that their settings have no part in. What was done is kept.
+    """
     study = open_study(sweep)
+    failures: list[tuple[int, DsLoraError]] = []
     # Workers that draw the same numbers would try the same settings.
     study.sampler = optuna.samplers.TPESampler(
         n_startup_trials=max(4, len(sweep.space)), multivariate=True, seed=1_000 * sweep.seed + seed + len(study.trials)
     )
 
     def objective(trial: optuna.Trial) -> float:
-        if _ended(study) >= sweep.trials:
+        if len(_ended(study)) >= sweep.trials:
             study.stop()
             raise optuna.TrialPruned
         folder = sweep.folder / "trials" / str(trial.user_attrs.get(_FOLDER, trial.number))
@@ -197,33 +253,86 @@ def work(sweep: Sweep, train: Train, seed: int) -> None:
 
         try:
             result = train({name: _suggest(trial, name, what) for name, what in sweep.space.items()}, folder, report)
-        finally:
-            with contextlib.suppress(OSError):
-                # Only a killed trial goes on, and that one never comes here.
-                (folder / CHECKPOINT).unlink(missing_ok=True)
+        except KeyboardInterrupt:
+            _put_back(study, trial, to_blame=False)
+            raise
+        except optuna.TrialPruned:
+            _drop_checkpoint(folder)
+            raise
+        except Exception as error:
+            if _is_of_the_machine(error):
+                _put_back(study, trial, to_blame=not isinstance(error, OSError | DsLoraError))
+            else:
+                _drop_checkpoint(folder)
+            if isinstance(error, DsLoraError):
+                failures.append((trial.number, error))
+                trial.set_user_attr(_ERROR, str(error))
+                say(f"trial {trial.number} failed: {error}")
+            raise
+        _drop_checkpoint(folder)
         trial.set_user_attr("parameters", result.parameters)
         trial.set_user_attr("zeros", result.zeros)
         trial.set_user_attr("seconds", round(result.seconds, 1))
         return result.macro_f1
 
-    while _ended(study) < sweep.trials:
+    while len(_ended(study)) < sweep.trials:
         # A setting that diverges is a bad setting, not the end of the search.
         study.optimize(objective, n_trials=1, catch=(DsLoraError,))
+        while failures:
+            _check_hope(study, *failures.pop())
 
 
-def _ended(study: optuna.Study) -> int:
+def _drop_checkpoint(folder: Path) -> None:
+    """Of a trial that does not go on."""
+    with contextlib.suppress(OSError):
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether settings have no part in it: the disk, the network, or a fault of the package."""
+    return not isinstance(error, DsLoraError) or isinstance(error.__cause__, OSError)
+
+
+def _check_hope(study: optuna.Study, number: int, failure: DsLoraError) -> None:
+    """Ends a sweep whose trials would go on failing for one reason; those that did are not counted.
+
+    Args:
+        study: The sweep's.
+        number: Of the trial that has just failed.
+        failure: By what.
+
+    Raises:
+        DsLoraError: That reason.
+    """
+    if _is_of_the_machine(failure):
+        raise failure
+    if isinstance(failure, DivergenceError):
+        return
+    ended = sorted(_ended(study), key=lambda trial: trial.datetime_complete or datetime.min)
+    trained = any(trial.intermediate_values or trial.state == TrialState.COMPLETE for trial in ended)
+    alike = [trial.number for trial in ended[-_HOPELESS:] if trial.user_attrs.get(_ERROR) == str(failure)]
+    if trained and len(alike) < _HOPELESS:
+        return
+    for each in alike if trained else [number]:
+        study.set_user_attr(_uncounted(each), True)
+    reason = f"The last {_HOPELESS} trials failed alike" if trained else "A trial failed before any had trained"
+    raise DsLoraError(f"{reason}, so the sweep ends here: {failure} To go on with others, give the command again.")
+
+
+def _ended(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that have said what they had to say: a result, not worth going on, or settings that do not train."""
-    killed = {name for name in study.user_attrs if name.startswith(_KILLED)}
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
     ended = study.get_trials(deepcopy=False, states=states)
-    return sum(f"{_KILLED}{trial.number}" not in killed for trial in ended)
+    uncounted = study.user_attrs
+    return [trial for trial in ended if _uncounted(trial.number) not in uncounted]
 
 
 def _suggest(trial: optuna.Trial, name: str, what: Choices | Range) -> Any:
     if isinstance(what, Choices):
         return trial.suggest_categorical(name, what.values)
     if what.whole:
-        return trial.suggest_int(name, int(what.low), int(what.high), log=what.logarithmic)
+        low, high = what.ends
+        return trial.suggest_int(name, int(low), int(high), log=what.logarithmic)
     return trial.suggest_float(name, what.low, what.high, log=what.logarithmic)
 
 
@@ -237,17 +346,32 @@ def run_workers(count: int, start: Callable[..., None], arguments: tuple[Any, ..
         start(*arguments, 0)
         return
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=start, args=(*arguments, number)) for number in range(count)]
+    workers = [context.Process(target=_run_worker, args=(start, arguments, number)) for number in range(count)]
     for worker in workers:
         worker.start()
     try:
         for worker in workers:
             worker.join()
+    except KeyboardInterrupt:
+        # A terminal interrupts all of them, and each puts back what it was at.
+        for worker in workers:
+            worker.join(_FAREWELL_SECONDS)
+        raise
     finally:
         for worker in workers:
             worker.terminate()
     if all(worker.exitcode for worker in workers):
         raise DsLoraError("Every worker of the sweep has failed; what went wrong stands above.")
+
+
+def _run_worker(start: Callable[..., None], arguments: tuple[Any, ...], number: int) -> None:
+    """One process. Says what ends it in a line, as the command itself does."""
+    try:
+        start(*arguments, number)
+    except DsLoraError as error:
+        sys.exit(f"dslora: worker {number}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def write_result(sweep: Sweep, command: Callable[[Mapping[str, Any]], str]) -> dict[str, Any]:
@@ -260,7 +384,10 @@ def write_result(sweep: Sweep, command: Callable[[Mapping[str, Any]], str]) -> d
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
-        raise DsLoraError(f"{sweep.folder}: no trial has ended with a result, so there are no best settings.")
+        reasons = [f" The last one that failed: {t.user_attrs[_ERROR]}" for t in trials if _ERROR in t.user_attrs]
+        raise DsLoraError(
+            f"{sweep.folder}: no trial has ended with a result, so there are no best settings.{''.join(reasons[-1:])}"
+        )
     best = max(complete, key=lambda trial: trial.value or 0.0)
     result = {
         "split": "development",
@@ -279,7 +406,7 @@ def _entry(trial: FrozenTrial) -> dict[str, Any]:
         "macroF1": trial.value,
         "epochs": last,
         "settings": trial.params,
-        **{name: trial.user_attrs[name] for name in ("parameters", "zeros", "seconds") if name in trial.user_attrs},
+        **{name: trial.user_attrs[name] for name in _SHOWN if name in trial.user_attrs},
         "folder": f"trials/{trial.user_attrs.get(_FOLDER, trial.number)}",
     }
 

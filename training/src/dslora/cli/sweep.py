@@ -5,17 +5,27 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dslora.cli.arguments import add_data, add_training, data_settings, normalization
+from dslora.cli.arguments import (
+    IGNORE_MEMORY,
+    add_data,
+    add_training,
+    data_settings,
+    normalization,
+    refuse_unused_options,
+)
 from dslora.errors import DsLoraError
-from dslora.options import refuse_foreign_options, settings_from
+from dslora.options import settings_from
 
 if TYPE_CHECKING:
+    import torch
+
     from dslora.classifier import ClassifierSpec
     from dslora.data import Dataset
-    from dslora.sweep import Sweep
+    from dslora.sweep import Space, Sweep
     from dslora.train import TrainSettings
     from dslora.train.checkpoint import Progress
     from dslora.train.loop import TrainingResult
@@ -59,26 +69,60 @@ def run(arguments: argparse.Namespace) -> None:
 def _prepare(arguments: argparse.Namespace) -> "tuple[Sweep, Dataset]":
     """What is searched, checked before any trial starts."""
     from dslora.methods import find_method
-    from dslora.sweep import Sweep, default_space, open_study, parse_space, without_test
+    from dslora.ngrams import NAME as NGRAMS
+    from dslora.run_record import files_of
+    from dslora.sweep import Choices, Sweep, default_space, open_study, parse_space, without_test
+    from dslora.train import TrainSettings
+    from dslora.train.processes import resolve_device
     from dslora.train.settings import fingerprint
 
+    if arguments.method == NGRAMS:
+        raise DsLoraError(f"Method {NGRAMS} trains no model on a base, which is what is searched. Use dslora train.")
     method = find_method(arguments.method)
-    refuse_foreign_options(arguments, method.settings, method.name)
+    if not method.trains:
+        raise DsLoraError(
+            f"Method {method.name} trains nothing, so all trials would be the same. Use dslora train, or search with "
+            "another method."
+        )
+    method.check_machine()
+    device = resolve_device(settings_from(arguments, TrainSettings).device)
     space = parse_space(arguments.search) if arguments.search else default_space(method)
     for name, what in space.items():
-        values = getattr(what, "values", None) or (getattr(what, "low", 0), getattr(what, "high", 0))
-        for value in values:
+        for value in what.values if isinstance(what, Choices) else what.ends:
             _settings(_with(arguments, {name: value}))
-    dataset = without_test(data_settings(arguments).load())
+    data = data_settings(arguments)
+    dataset = without_test(data.load())
+    _check_fits(arguments, space, dataset, device)
     spec, settings = _spec(arguments, dataset)
-    key = fingerprint(spec, settings, {name: repr(what) for name, what in space.items()}, dataset.name)
+    # Where the data lie decides nothing, what they are does.
+    read = replace(data, data_dir=None), files_of(dataset)
+    key = fingerprint(spec, settings, {name: repr(what) for name, what in space.items()}, *read)
     sweep = Sweep(arguments.out, space, arguments.trials, settings.seed, key)
     open_study(sweep)
     return sweep, dataset
 
 
+def _check_fits(arguments: argparse.Namespace, space: "Space", dataset: "Dataset", device: "torch.device") -> None:
+    """Refuses a search whose largest model this machine cannot train, before hours of trials end there.
+
+    Raises:
+        DsLoraError: It cannot.
+    """
+    from dslora.plan import check_fits
+    from dslora.run import check_length
+    from dslora.sweep import largest
+
+    for values in largest(space):
+        spec, settings = _spec(_with(arguments, values), dataset)
+        settings.check_device(device)
+        check_length(spec)
+        if not arguments.ignore_memory:
+            check_fits(spec, settings, device.type, sharing=arguments.workers, way_out=IGNORE_MEMORY)
+
+
 def _work(arguments: argparse.Namespace, number: int) -> None:
     """One worker."""
+    from dslora.cli.failures import explained
     from dslora.sweep import work
 
     if number:
@@ -98,7 +142,16 @@ def _work(arguments: argparse.Namespace, number: int) -> None:
         data = data_settings(arguments)
         return train_run(folder, data, spec, settings, dataset=dataset, on_epoch=on_epoch, quiet=True)
 
-    work(sweep, train, number)
+    try:
+        work(sweep, train, number, lambda line: print(line, file=sys.stderr))
+    except DsLoraError:
+        raise
+    except Exception as error:
+        # Here, and not where the command ends: that may be in another process.
+        explanation = explained(error, vars(arguments))
+        if explanation is None:
+            raise
+        raise DsLoraError(explanation) from error
 
 
 def _with(arguments: argparse.Namespace, values: Mapping[str, Any]) -> argparse.Namespace:
@@ -125,7 +178,7 @@ def _settings(arguments: argparse.Namespace) -> "tuple[Any, Any, TrainSettings]"
     from dslora.train import TrainSettings
 
     method = find_method(arguments.method)
-    refuse_foreign_options(arguments, method.settings, method.name)
+    refuse_unused_options(arguments, method)
     l1 = settings_from(arguments, L1Settings) if method.sparse else None
     return settings_from(arguments, method.settings), l1, settings_from(arguments, TrainSettings)
 

@@ -59,6 +59,10 @@ class TrainingResult:
     zeros: float
 
 
+class DivergenceError(DsLoraError):
+    """The loss is no longer finite: not with these settings."""
+
+
 def train(
     classifier: Classifier,
     encoder: TextEncoder,
@@ -233,7 +237,7 @@ class Training:
         progress, settings = self.progress, self.settings
         loss = progress.loss_sum / max(1, progress.loss_count)
         if not np.isfinite(loss):
-            raise DsLoraError(f"The loss is {loss} in epoch {progress.epoch + 1}. Lower the learning rates.")
+            raise DivergenceError(f"The loss is {loss} in epoch {progress.epoch + 1}. Lower the learning rates.")
         logits, gates = predict_development(self.model, self.encoder, self.development.windows, self.processes)
         labels = np.asarray(self.development.labels)
         macro_f1 = float(f1_score(labels, logits.argmax(axis=1), average="macro", zero_division=0))
