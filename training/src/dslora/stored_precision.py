@@ -4,7 +4,9 @@ A float32 copy of a bfloat16 base takes twice its memory, and none of it can be 
 from. The numbers are the same: every bfloat16 and float16 value is a float32 value too.
 """
 
-from typing import cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +22,17 @@ class _Float32(nn.Module):
 
 
 def read_in_float32(model: nn.Module) -> None:
-    """Makes each weight of fewer bits a float32 tensor for whoever reads it, computed anew each time."""
+    """Makes each weight of fewer bits a float32 tensor for whoever reads it, computed anew each time.
+
+    Of an embedding the rows are that are read: a table is the largest weight of all.
+    """
     for module in list(model.modules()):
+        # Not of its subclasses: Gemma's multiplies what it has read, which has to be done in float32.
+        if type(module) is nn.Embedding:
+            if module.weight.dtype != torch.float32:
+                module.weight.requires_grad_(False)
+                module.register_forward_hook(_rows_in_float32)
+            continue
         for name, weight in list(module.named_parameters(recurse=False)):
             if weight.is_floating_point() and weight.dtype != torch.float32:
                 weight.requires_grad_(False)
@@ -29,8 +40,25 @@ def read_in_float32(model: nn.Module) -> None:
                 parametrize.register_parametrization(module, name, _Float32(), unsafe=True)
 
 
+def _rows_in_float32(module: nn.Module, inputs: Any, rows: Tensor) -> Tensor:
+    return rows.float()
+
+
+@contextmanager
+def whole_tables(model: nn.Module) -> Iterator[None]:
+    """Inside, a table is read as a whole, as other weights are: PyTorch's exporter knows the layers behind it then."""
+    tables = [each for each in model.modules() if type(each) is nn.Embedding and each.weight.dtype != torch.float32]
+    for table in tables:
+        parametrize.register_parametrization(table, "weight", _Float32(), unsafe=True)
+    try:
+        yield
+    finally:
+        for table in tables:
+            parametrize.remove_parametrizations(table, "weight", leave_parametrized=False)
+
+
 def become_float32(module: nn.Module) -> None:
-    """The opposite: float32 weights in the place of such, which can be written to."""
+    """The opposite for layers: float32 weights in the place of such, which can be written to."""
     for each in list(module.modules()):
         if parametrize.is_parametrized(each):
             computed = cast(nn.ModuleDict, each.parametrizations)

@@ -21,7 +21,7 @@ from torch.onnx import OnnxExporterError
 from dslora.classifier import Classifier
 from dslora.errors import DsLoraError
 from dslora.export.surgery import later, remove_unused, sides
-from dslora.stored_precision import SUFFIX
+from dslora.stored_precision import SUFFIX, whole_tables
 
 OPSET: Final = 23
 INPUTS: Final = ("input_ids", "attention_mask")
@@ -52,7 +52,7 @@ def _reference(classifier: Classifier, temperature: float) -> ir.Model:
     attention_mask[1, 4:] = 0
     axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("sequence", min=1)}
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), torch.no_grad(), whole_tables(module):
             program = torch.onnx.export(
                 module,
                 (input_ids, attention_mask),
@@ -103,26 +103,23 @@ def _read_stored_weights(model: ir.Model) -> None:
     """
     graph = model.graph
     for node in list(graph):
-        if node.op_type not in ("Cast", "Transpose") or node.inputs[0] is None:
+        source = node.inputs[0] if node.inputs else None
+        stored = None if source is None else source.const_value
+        if source is None or stored is None or not source.is_initializer():
             continue
-        source = node.inputs[0]
-        stored = source.const_value
-        if not source.is_initializer() or stored is None:
-            continue
-        if node.op_type == "Cast":
-            if stored.dtype not in _STORED or node.attributes["to"].as_int() != ir.DataType.FLOAT:
-                continue
-            name = str(source.name).replace(SUFFIX.format(name="weight"), ".weight")
-            shape = sides(source)
-            make = _as_float32(stored)
-        elif isinstance(stored, ir.LazyTensor) and len(stored.shape) == 2:
-            name, shape = f"{source.name}.T", sides(source)[::-1]
-            make = _transposed(stored)
-        else:
-            continue
-        node.outputs[0].replace_all_uses_with(later(graph, name, shape, ir.DataType.FLOAT, make))
-        graph.remove(node, safe=True)
+        if node.op_type == "Cast" and stored.dtype in _STORED:
+            node.outputs[0].replace_all_uses_with(_in_float32(graph, source, stored))
+            graph.remove(node, safe=True)
+        elif node.op_type == "Transpose" and isinstance(stored, ir.LazyTensor) and len(stored.shape) == 2:
+            columns = later(graph, f"{source.name}.T", sides(source)[::-1], ir.DataType.FLOAT, _transposed(stored))
+            node.outputs[0].replace_all_uses_with(columns)
+            graph.remove(node, safe=True)
     remove_unused(model)
+
+
+def _in_float32(graph: ir.Graph, source: ir.Value, stored: ir.TensorProtocol) -> ir.Value:
+    name = str(source.name).replace(SUFFIX.format(name="weight"), ".weight")
+    return later(graph, name, sides(source), ir.DataType.FLOAT, _as_float32(stored))
 
 
 def _as_float32(stored: ir.TensorProtocol) -> Callable[[], NDArray[np.float32]]:
