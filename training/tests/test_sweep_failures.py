@@ -11,7 +11,8 @@ import torch
 
 from base_folder import make_base
 from dslora import sweep as sweeping
-from dslora.cli import main
+from dslora.cli import _parser, main
+from dslora.cli.sweep import _work
 from dslora.errors import DsLoraError
 from dslora.sweep import Sweep, largest, open_study, parse_space, work, write_result
 from dslora.train.checkpoint import FILE as CHECKPOINT
@@ -245,7 +246,10 @@ def test_a_full_disk_ends_a_sweep_and_the_same_command_goes_on(
     monkeypatch.setattr("dslora.run.train_run", full)
     assert main([*command, "--search", "rank=2,4"]) == 1
     assert "could not be written: the disk is full" in capsys.readouterr().err
+    # A worker in a process of its own says so itself.
+    with pytest.raises(DsLoraError, match="could not be written: the disk is full"):
+        _work(_parser().parse_args([*command, "--search", "rank=2,4"]), 0)
     monkeypatch.setattr("dslora.run.train_run", pretended)
     assert main([*command, "--search", "rank=2,4"]) == 0
     states = [trial["state"] for trial in json.loads((tmp_path / "sweep" / "sweep.json").read_text())["trials"]]
-    assert states == ["fail", "complete"]
+    assert states == ["fail", "fail", "complete"]
