@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-# What PyTorch adds to the name of a weight that is computed from another.
-SUFFIX = ".parametrizations.{name}.original"
-
 
 class _Float32(nn.Module):
     def forward(self, stored: Tensor) -> Tensor:
         return stored.float()
+
+
+def name_of(stored: str) -> str:
+    """Name of the weight that is computed from a stored one, for which PyTorch has a longer one."""
+    return stored.replace(".parametrizations.", ".").removesuffix(".original")
 
 
 def read_in_float32(model: nn.Module) -> None:

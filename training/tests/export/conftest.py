@@ -1,7 +1,7 @@
 """Tiny models with random weights: a BERT-like encoder and a Llama-like decoder, a few hundred kilobytes each."""
 
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from dslora.export import (
     bundle,
     prune,
 )
+from dslora.export.outcome import Scores, WindowedTexts
+from dslora.export.session import GraphSession
 from dslora.inference import predict, softmax
 from dslora.methods import find_method
 
@@ -172,6 +174,19 @@ def texts() -> LabelledTexts:
     lengths = rng.integers(1, 14, size=240)
     lines = [" ".join(rng.choice(words, size=n)) for n in lengths]
     return LabelledTexts("made-up", "development", lines, rng.integers(0, 2, size=240).tolist())
+
+
+def in_batches(
+    session: GraphSession, classifier: Classifier, encoder: TextEncoder, texts: LabelledTexts, sizes: Sequence[int]
+) -> Iterator[tuple[Scores, Scores]]:
+    """What a graph and what PyTorch answer to the first 48 texts, in batches of each size."""
+    windows = WindowedTexts.of(encoder, texts.texts[:48]).windows
+    for size in sizes:
+        for start in range(0, len(windows), size):
+            part = windows[start : start + size]
+            logits, gates = classifier(*map(torch.tensor, encoder.pad(part)))
+            expected = Scores(torch.softmax(logits / TEMPERATURE, dim=1).numpy(), gates.numpy())
+            yield Scores(*session.run(encoder, part)), expected
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-import torch
 
 from dslora.export import LabelledTexts, Pruned, build_graph, bundle, prune, write_bundle
-from dslora.export.outcome import Scores, WindowedTexts
 from dslora.export.session import GraphSession
 from dslora.inference import predict, softmax
 from dslora.methods import METHODS
 from dslora.run import encoder_of
 
-from .conftest import TEMPERATURE, Build, Given, describe
+from .conftest import TEMPERATURE, Build, Given, describe, in_batches
 
 PROJECT = Path(__file__).resolve().parents[3]
 # npm run test:full has all methods. What is left out of an ordinary run is exported as another is that is in it.
@@ -67,17 +65,10 @@ def test_the_graph_computes_what_pytorch_computes(method: str, export: Export, t
     classifier, encoder = exported.given.classifier, exported.given.encoder
     ir.save(exported.graph, tmp_path / "model.onnx")
     session = GraphSession(tmp_path / "model.onnx", threads=1)
-    windows = WindowedTexts.of(encoder, exported.given.texts.texts[:48]).windows
-    for size in (1, 5, 48):
-        for start in range(0, len(windows), size):
-            part = windows[start : start + size]
-            ids, mask = encoder.pad(part)
-            logits, gates = classifier(torch.tensor(ids), torch.tensor(mask))
-            expected = Scores(torch.softmax(logits / TEMPERATURE, dim=1).numpy(), gates.numpy())
-            got = Scores(*session.run(encoder, part))
-            assert got.probabilities.shape == (len(part), 2)
-            assert got.gates.shape == (len(part), 4 if METHODS[method].gated else 0)
-            assert max(got.difference(expected)) <= 1e-5
+    for got, expected in in_batches(session, classifier, encoder, exported.given.texts, (1, 5, 48)):
+        assert got.probabilities.shape == (len(expected.probabilities), 2)
+        assert got.gates.shape == (len(expected.probabilities), 4 if METHODS[method].gated else 0)
+        assert max(got.difference(expected)) <= 1e-5
 
 
 @pytest.fixture(scope="module")

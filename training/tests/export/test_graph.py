@@ -4,16 +4,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-import torch
 
 from dslora.encoding import TextEncoder
 from dslora.errors import DsLoraError
 from dslora.export.details import LabelledTexts
 from dslora.export.graph import build_graph
-from dslora.export.outcome import Scores, WindowedTexts
 from dslora.export.session import GraphSession
 
-from .conftest import TEMPERATURE, Build, Export
+from .conftest import Build, Export, in_batches
 
 
 # Every method with its default settings stands in test_every_method.py.
@@ -41,18 +39,10 @@ def test_the_graph_computes_what_pytorch_computes(
     classifier, pruned = exported.classifier, exported.pruned
     ir.save(exported.graph, tmp_path / "model.onnx")
     session = GraphSession(tmp_path / "model.onnx", threads=1)
-    windows = WindowedTexts.of(encoder, texts.texts[:48]).windows
-
-    for size in (1, 5, 48):
-        for start in range(0, len(windows), size):
-            part = windows[start : start + size]
-            ids, mask = encoder.pad(part)
-            logits, gates = classifier(torch.tensor(ids), torch.tensor(mask))
-            expected = Scores(torch.softmax(logits / TEMPERATURE, dim=1).numpy(), gates.numpy())
-            got = Scores(*session.run(encoder, part))
-            assert got.probabilities.shape == (len(part), 2)
-            assert got.gates.shape == (len(part), len(pruned.gates))
-            assert max(got.difference(expected)) <= 1e-5
+    for got, expected in in_batches(session, classifier, encoder, texts, (1, 5, 48)):
+        assert got.probabilities.shape == (len(expected.probabilities), 2)
+        assert got.gates.shape == (len(expected.probabilities), len(pruned.gates))
+        assert max(got.difference(expected)) <= 1e-5
 
 
 def test_a_published_graph_tells_nothing_of_the_machine(export: Export, tmp_path: Path) -> None:

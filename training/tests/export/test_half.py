@@ -5,19 +5,17 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-import torch
 
 from dslora.encoding import TextEncoder
 from dslora.errors import DsLoraError
 from dslora.export.details import LabelledTexts
 from dslora.export.half import to_half
 from dslora.export.layouts import arrange
-from dslora.export.outcome import Scores, WindowedTexts
 from dslora.export.parity import LIMITS
 from dslora.export.session import GraphSession
 from dslora.export.surgery import producer
 
-from .conftest import TEMPERATURE, Export
+from .conftest import Export, in_batches
 
 ATTENTION = ("Attention", "MultiHeadAttention", "GroupQueryAttention")
 
@@ -38,15 +36,9 @@ def test_it_computes_what_pytorch_computes(
     exported = export(base, "ds-lora", **adapter)
     ir.save(to_half(arrange(exported.graph, base, layout, "fp16")), tmp_path / "model.onnx")
     session = GraphSession(tmp_path / "model.onnx", threads=1)
-    windows = WindowedTexts.of(encoder, texts.texts[:48]).windows
-    for size in (1, 7):
-        for start in range(0, len(windows), size):
-            part = windows[start : start + size]
-            logits, gates = exported.classifier(*map(torch.tensor, encoder.pad(part)))
-            expected = Scores(torch.softmax(logits / TEMPERATURE, dim=1).numpy(), gates.numpy())
-            got = Scores(*session.run(encoder, part))
-            assert got.probabilities.dtype == got.gates.dtype == np.float32
-            assert max(got.difference(expected)) <= LIMITS["fp16"].probabilities
+    for got, expected in in_batches(session, exported.classifier, encoder, texts, (1, 7)):
+        assert got.probabilities.dtype == got.gates.dtype == np.float32
+        assert max(got.difference(expected)) <= LIMITS["fp16"].probabilities
 
 
 @pytest.mark.parametrize("base", ["bert", "llama"])

@@ -21,7 +21,7 @@ from torch.onnx import OnnxExporterError
 from dslora.classifier import Classifier
 from dslora.errors import DsLoraError
 from dslora.export.surgery import later, remove_unused, sides
-from dslora.stored_precision import SUFFIX, whole_tables
+from dslora.stored_precision import name_of, whole_tables
 
 OPSET: Final = 23
 INPUTS: Final = ("input_ids", "attention_mask")
@@ -118,8 +118,7 @@ def _read_stored_weights(model: ir.Model) -> None:
 
 
 def _in_float32(graph: ir.Graph, source: ir.Value, stored: ir.TensorProtocol) -> ir.Value:
-    name = str(source.name).replace(SUFFIX.format(name="weight"), ".weight")
-    return later(graph, name, sides(source), ir.DataType.FLOAT, _as_float32(stored))
+    return later(graph, name_of(str(source.name)), sides(source), ir.DataType.FLOAT, _as_float32(stored))
 
 
 def _as_float32(stored: ir.TensorProtocol) -> Callable[[], NDArray[np.float32]]:
