@@ -164,7 +164,8 @@ def check_memory(specs: Iterable[ClassifierSpec], settings: TrainSettings, devic
     if needed > there:
         raise DsLoraError(
             f"{len(plans)} models of {plans[0].spec.base} take turns, so all are in memory at once: about "
-            f"{size(needed)}, and there are {size(there)} ({device})."
+            f"{size(needed)}, and there are {size(there)} ({device}). Compare fewer --methods at a time, or lower "
+            "--batch-size or --max-tokens."
         )
 
 

@@ -253,6 +253,7 @@ def test_wrong_names_are_refused_before_anything_is_loaded(
         ("table3", "--preset", "huge"): "'huge' is not known. Expected one of: paper, small, tiny",
         ("table3", "--preset", "paper"): "needs a CUDA device",
         ("table3", "--preset", "tiny", "--seeds", "0"): "--seeds is 0",
+        ("table3", "--preset", "tiny", "--seeds", "21"): "--seeds is 21; expected at most 20",
         ("table3", "--preset", "tiny", "--workers", "0"): "--workers is 0",
         ("table3", "--preset", "tiny"): "'olid' was not found",
         ("table3", "--preset", "tiny", "--data", "posts.csv"): "'posts.csv'",

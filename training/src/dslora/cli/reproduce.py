@@ -39,6 +39,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     from dslora.reproduce.experiments import EXPERIMENTS, find_experiments
     from dslora.reproduce.presets import find_preset
     from dslora.reproduce.reproduction import reproduce
+    from dslora.reproduce.rows import MOST_SEEDS
     from dslora.reproduce.source import source_of
 
     preset = find_preset(arguments.preset)
@@ -46,6 +47,8 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     for name, value in (("--seeds", seeds), ("--workers", arguments.workers)):
         if value < 1:
             raise DsLoraError(f"{name} is {value}; expected 1 or more.")
+    if seeds > MOST_SEEDS:
+        raise DsLoraError(f"--seeds is {seeds}; expected at most {MOST_SEEDS}, as many as a table shows.")
     if (arguments.base or arguments.data) and not arguments.out:
         raise DsLoraError("With --base or --data, name a folder by --out: the paper's report is another one.")
     said = arguments.text_column, arguments.label_column, arguments.positive_labels
