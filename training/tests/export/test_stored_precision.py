@@ -15,7 +15,7 @@ from dslora.export.graph import build_graph
 from dslora.export.half import to_half
 from dslora.export.layouts import arrange
 from dslora.export.ranks import prune
-from dslora.export.surgery import node_counts
+from dslora.export.surgery import Widened, node_counts, widened
 
 from .conftest import TEMPERATURE, Build
 
@@ -86,6 +86,24 @@ def compare(ours: ir.Model, theirs: ir.Model) -> None:
         assert np.array_equal(weight.numpy(), other.numpy()), name
         if "mlp" in str(name) or "o_proj" in str(name):
             assert isinstance(weight, ir.LazyTensor), name
+
+
+def test_a_stored_table_becomes_half_without_a_float32_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = ir.tensor(torch.randn(9, 4).to(torch.bfloat16), name="table.stored")
+    ids = ir.Value(name="ids", shape=ir.Shape([3]), type=ir.TensorType(ir.DataType.INT64))
+    graph = ir.Graph([ids], [], nodes=[], opset_imports={"": 23}, name="rows")
+    gather = ir.node("Gather", [widened(graph, "table", stored), ids])
+    graph.append(gather)
+    graph.outputs.append(gather.outputs[0])
+
+    def read(table: Widened) -> Any:
+        raise AssertionError(f"{table.name} was read in float32")
+
+    monkeypatch.setattr(Widened, "numpy", read)
+    half = to_half(ir.Model(graph, ir_version=10)).graph.initializers["table.float16"].const_value
+    assert half is not None
+    assert half.dtype == ir.DataType.FLOAT16
+    assert np.array_equal(half.numpy(), stored.numpy().astype(np.float16))
 
 
 def test_a_stored_weight_that_float16_cannot_hold_is_refused(

@@ -20,7 +20,7 @@ from torch.onnx import OnnxExporterError
 
 from dslora.classifier import Classifier
 from dslora.errors import DsLoraError
-from dslora.export.surgery import later, remove_unused, sides
+from dslora.export.surgery import later, remove_unused, sides, widened
 from dslora.stored_precision import name_of, whole_tables
 
 OPSET: Final = 23
@@ -108,21 +108,13 @@ def _read_stored_weights(model: ir.Model) -> None:
         if source is None or stored is None or not source.is_initializer():
             continue
         if node.op_type == "Cast" and stored.dtype in _STORED:
-            node.outputs[0].replace_all_uses_with(_in_float32(graph, source, stored))
+            node.outputs[0].replace_all_uses_with(widened(graph, name_of(str(source.name)), stored))
             graph.remove(node, safe=True)
         elif node.op_type == "Transpose" and isinstance(stored, ir.LazyTensor) and len(stored.shape) == 2:
             columns = later(graph, f"{source.name}.T", sides(source)[::-1], ir.DataType.FLOAT, _transposed(stored))
             node.outputs[0].replace_all_uses_with(columns)
             graph.remove(node, safe=True)
     remove_unused(model)
-
-
-def _in_float32(graph: ir.Graph, source: ir.Value, stored: ir.TensorProtocol) -> ir.Value:
-    return later(graph, name_of(str(source.name)), sides(source), ir.DataType.FLOAT, _as_float32(stored))
-
-
-def _as_float32(stored: ir.TensorProtocol) -> Callable[[], NDArray[np.float32]]:
-    return lambda: stored.numpy().astype(np.float32)
 
 
 def _transposed(stored: ir.TensorProtocol) -> Callable[[], NDArray[np.float32]]:

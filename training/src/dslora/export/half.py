@@ -22,13 +22,13 @@ from dslora.errors import DsLoraError
 from dslora.export.surgery import (
     CONTRIB,
     Builder,
+    Widened,
     constant,
     later,
     producer,
     remove_unused,
     sides,
     substitute,
-    weights_of,
 )
 
 LARGEST: Final = 65504.0
@@ -176,19 +176,21 @@ class _Halver:
         name = f"{value.name}.float16"
         if name in self.graph.initializers:
             return self.graph.initializers[name]
-        values = weights_of(value)
-        assert values is not None
-        assert value.const_value is not None
-        if float(np.abs(values).max(initial=0.0)) > LARGEST:
+        weight = value.const_value
+        assert weight is not None
+        # A table of embeddings is the largest weight by far: it is read as it is stored, and looked at without a copy.
+        stored = weight.stored if isinstance(weight, Widened) else weight
+        values = stored.numpy()
+        if values.size and max(float(values.max()), -float(values.min())) > LARGEST:
             raise DsLoraError(
                 f"Weight {value.name} holds values beyond {LARGEST:g}, the largest of float16. Export with "
                 "--graphs fp32, or int8 for the CPU."
             )
-        return later(self.graph, name, sides(value), ir.DataType.FLOAT16, _half(value.const_value))
+        return later(self.graph, name, sides(value), ir.DataType.FLOAT16, _half(stored))
 
 
 def _half(weight: ir.TensorProtocol) -> Callable[[], NDArray[np.float16]]:
-    return lambda: weight.numpy().astype(np.float16)
+    return lambda: weight.numpy().astype(np.float16, copy=False)
 
 
 def _float_inputs(node: ir.Node) -> tuple[int, ...]:

@@ -140,6 +140,8 @@ def _session(file: Path, options: Any, provider: str) -> Any:
     if has_large_data(file):
         # Else every matrix is in memory a second time, packed for its products.
         options.add_session_config_entry("session.disable_prepacking", "1")
+        # The CPU computes fp16 from float32 copies of its matrices. By default all are made before the first product.
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     try:
         return onnxruntime.InferenceSession(str(file), sess_options=options, providers=[RUNTIME_NAMES[provider]])
     except Exception as error:  # the runtime's classes have no common base of their own

@@ -52,6 +52,28 @@ def constant(graph: ir.Graph, name: str, values: NDArray[Any] | np.generic) -> i
     return graph.initializers[name]
 
 
+class Widened(ir.LazyTensor):
+    """float32 values of a constant that is stored with fewer bits, computed each time that somebody reads them.
+
+    Attributes:
+        stored: That constant. Who wants fewer bits again reads it, and has no float32 copy in memory.
+    """
+
+    def __init__(self, stored: ir.TensorProtocol, name: str) -> None:
+        def widen() -> ir.TensorProtocol:
+            return ir.tensor(stored.numpy().astype(np.float32), name=name)
+
+        super().__init__(widen, ir.DataType.FLOAT, ir.Shape(stored.shape.numpy()), name=name)
+        self.stored = stored
+
+
+def widened(graph: ir.Graph, name: str, stored: ir.TensorProtocol) -> ir.Value:
+    """The graph's constant of that name: a stored one in float32."""
+    if name not in graph.initializers:
+        _register(graph, Widened(stored, name))
+    return graph.initializers[name]
+
+
 def later(
     graph: ir.Graph, name: str, shape: tuple[int, ...], dtype: ir.DataType, make: Callable[[], NDArray[Any]]
 ) -> ir.Value:
@@ -67,13 +89,19 @@ def later(
         make: Computes it.
     """
     if name not in graph.initializers:
-        tensor = ir.LazyTensor(
-            lambda: ir.tensor(np.ascontiguousarray(make()), name=name), dtype, ir.Shape(shape), name=name
-        )
-        graph.register_initializer(
-            ir.Value(name=name, const_value=tensor, shape=ir.Shape(shape), type=ir.TensorType(dtype))
+        _register(
+            graph,
+            ir.LazyTensor(
+                lambda: ir.tensor(np.ascontiguousarray(make()), name=name), dtype, ir.Shape(shape), name=name
+            ),
         )
     return graph.initializers[name]
+
+
+def _register(graph: ir.Graph, tensor: ir.LazyTensor) -> None:
+    graph.register_initializer(
+        ir.Value(name=tensor.name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype))
+    )
 
 
 def substitute(graph: ir.Graph, node: ir.Node, build: Builder, result: ir.Value) -> None:
