@@ -88,8 +88,9 @@ def compare(ours: ir.Model, theirs: ir.Model) -> None:
             assert isinstance(weight, ir.LazyTensor), name
 
 
-def test_a_stored_table_becomes_half_without_a_float32_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = ir.tensor(torch.randn(9, 4).to(torch.bfloat16), name="table.stored")
+def test_a_stored_table_becomes_half_without_a_float32_copy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # More than is written at once, and not a multiple of it.
+    stored = ir.tensor(torch.randn(2**13 + 3, 2**9).to(torch.bfloat16), name="table.stored")
     ids = ir.Value(name="ids", shape=ir.Shape([3]), type=ir.TensorType(ir.DataType.INT64))
     graph = ir.Graph([ids], [], nodes=[], opset_imports={"": 23}, name="rows")
     gather = ir.node("Gather", [widened(graph, "table", stored), ids])
@@ -101,9 +102,13 @@ def test_a_stored_table_becomes_half_without_a_float32_copy(monkeypatch: pytest.
 
     monkeypatch.setattr(Widened, "numpy", read)
     half = to_half(ir.Model(graph, ir_version=10)).graph.initializers["table.float16"].const_value
-    assert half is not None
+    assert isinstance(half, ir.LazyTensor)
+    expected = stored.numpy().astype(np.float16)
     assert half.dtype == ir.DataType.FLOAT16
-    assert np.array_equal(half.numpy(), stored.numpy().astype(np.float16))
+    assert np.array_equal(half.numpy(), expected)
+    with (tmp_path / "weights").open("wb") as file:
+        half.tofile(file)
+    assert (tmp_path / "weights").read_bytes() == expected.tobytes()
 
 
 def test_a_stored_weight_that_float16_cannot_hold_is_refused(

@@ -11,12 +11,10 @@ gates, head and every softmax.
 - A gate is computed in float32 and rounded only where it scales the low-rank activations.
 """
 
-from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from dslora.errors import DsLoraError
 from dslora.export.surgery import (
@@ -24,10 +22,9 @@ from dslora.export.surgery import (
     Builder,
     Widened,
     constant,
-    later,
     producer,
+    registered,
     remove_unused,
-    sides,
     substitute,
 )
 
@@ -35,6 +32,8 @@ LARGEST: Final = 65504.0
 # What stands for minus infinity in a mask that becomes float16: far below any score, and a row of nothing else has
 # a softmax still.
 _MASKED: Final = -30_000.0
+# Values that are converted before they are written.
+_WRITTEN: Final = 2**22
 
 # Inputs that are floats, where they are not all.
 _FLOAT_INPUTS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
@@ -186,11 +185,25 @@ class _Halver:
                 f"Weight {value.name} holds values beyond {LARGEST:g}, the largest of float16. Export with "
                 "--graphs fp32, or int8 for the CPU."
             )
-        return later(self.graph, name, sides(value), ir.DataType.FLOAT16, _half(stored))
+        return registered(self.graph, _Half(stored, name))
 
 
-def _half(weight: ir.TensorProtocol) -> Callable[[], NDArray[np.float16]]:
-    return lambda: weight.numpy().astype(np.float16, copy=False)
+class _Half(ir.LazyTensor):
+    """float16 values of a constant, computed each time that somebody reads them."""
+
+    def __init__(self, stored: ir.TensorProtocol, name: str) -> None:
+        def halve() -> ir.TensorProtocol:
+            return ir.tensor(stored.numpy().astype(np.float16, copy=False), name=name)
+
+        super().__init__(halve, ir.DataType.FLOAT16, ir.Shape(stored.shape.numpy()), name=name)
+        self._stored = stored
+
+    def tofile(self, file: Any) -> None:
+        """Writes some rows at a time: of a large vocabulary's table, half would be a gigabyte."""
+        values = np.atleast_1d(self._stored.numpy())
+        rows = max(1, _WRITTEN * len(values) // max(1, values.size))
+        for at in range(0, len(values), rows):
+            file.write(values[at : at + rows].astype("<f2").data)
 
 
 def _float_inputs(node: ir.Node) -> tuple[int, ...]:

@@ -69,9 +69,7 @@ class Widened(ir.LazyTensor):
 
 def widened(graph: ir.Graph, name: str, stored: ir.TensorProtocol) -> ir.Value:
     """The graph's constant of that name: a stored one in float32."""
-    if name not in graph.initializers:
-        _register(graph, Widened(stored, name))
-    return graph.initializers[name]
+    return registered(graph, Widened(stored, name))
 
 
 def later(
@@ -88,20 +86,21 @@ def later(
         dtype: The same.
         make: Computes it.
     """
+
+    def compute() -> ir.TensorProtocol:
+        return ir.tensor(np.ascontiguousarray(make()), name=name)
+
+    return registered(graph, ir.LazyTensor(compute, dtype, ir.Shape(shape), name=name))
+
+
+def registered(graph: ir.Graph, tensor: ir.LazyTensor) -> ir.Value:
+    """The graph's constant of a tensor's name, which is the tensor if it is new."""
+    name = str(tensor.name)
     if name not in graph.initializers:
-        _register(
-            graph,
-            ir.LazyTensor(
-                lambda: ir.tensor(np.ascontiguousarray(make()), name=name), dtype, ir.Shape(shape), name=name
-            ),
+        graph.register_initializer(
+            ir.Value(name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype))
         )
     return graph.initializers[name]
-
-
-def _register(graph: ir.Graph, tensor: ir.LazyTensor) -> None:
-    graph.register_initializer(
-        ir.Value(name=tensor.name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype))
-    )
 
 
 def substitute(graph: ir.Graph, node: ir.Node, build: Builder, result: ir.Value) -> None:
