@@ -88,13 +88,15 @@ const range = (values: readonly { readonly psi: number }[]) => {
   const sorted = values.map((one) => one.psi).sort((one, other) => one - other);
   return sorted.length === 0 ? '–' : `${psi(sorted[0])} … ${psi(sorted.at(-1))}`;
 };
+const mean = (values: readonly { readonly psi: number }[]) =>
+  psi(values.reduce((sum, one) => sum + one.psi, 0) / values.length);
 if (options.json) console.log(JSON.stringify({ freedom: FREEDOM, rows }, null, 2));
 else {
-  console.log('| model | texts | n | probabilities | layers of gates | length | noise |');
-  console.log('|---|---|---|---|---|---|---|');
+  console.log('| model | texts | n | probabilities | layers of gates | mean over layers | length | noise |');
+  console.log('|---|---|---|---|---|---|---|---|');
   for (const { model, set, n, probabilities, gates, tokens, noise } of rows)
     console.log(
-      `| ${model} | ${set} | ${n} | ${range(probabilities)} | ${range(gates)} | ${psi(tokens)} | ${psi(noise)} |`,
+      `| ${model} | ${set} | ${n} | ${range(probabilities)} | ${range(gates)} | ${mean(gates)} | ${psi(tokens)} | ${psi(noise)} |`,
     );
   const costs = rows.map(({ microsecondsPerText }) => microsecondsPerText);
   console.log(`\nCounting a text took ${Math.min(...costs).toFixed(1)} to ${Math.max(...costs).toFixed(1)} µs.`);

@@ -46,7 +46,7 @@ export const SETTINGS = {
     fallback: new Map(),
     fallbackDoc: 'none',
     accepts: 'alias=name or alias=name@version, separated by commas, no alias twice',
-    doc: 'Other names for models, as `stable=olid-minilm@1.0.0`; an alias with the name of a model pins it to a version',
+    doc: 'Other names for models, as `stable=olid-minilm@1.0.1`; an alias with the name of a model pins it to a version',
     read(value) {
       const found = entries(value, ALIAS);
       const aliases = new Map(found?.map(([, alias = '', target = '']) => [alias, target]));

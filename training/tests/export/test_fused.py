@@ -12,7 +12,7 @@ from dslora.errors import DsLoraError
 from dslora.export.calibrate import activation_bounds
 from dslora.export.details import LabelledTexts
 from dslora.export.fused import FusionError, fuse
-from dslora.export.layouts import AUTO, LAYOUTS, arrange, candidates, fastest, table, time_layouts
+from dslora.export.layouts import AUTO, LAYOUTS, LayoutFigure, arrange, candidates, fastest, table, time_layouts
 from dslora.export.outcome import Scores, WindowedTexts
 from dslora.export.precisions import variants
 from dslora.export.quantize import quantizable, quantize, smooth
@@ -156,6 +156,25 @@ def test_layouts_are_timed_and_the_fastest_named(export: Export) -> None:
     assert table(figures).count("\n") == len(names)
     with pytest.raises(DsLoraError, match="Expected one of: auto, reference"):
         candidates(reference, "fastest")
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "named"),
+    [
+        ({"1x32": 10.0, "8x64": 102.0}, "fewest nodes"),
+        ({"1x32": 10.2, "8x64": 105.0}, "least time"),
+        ({"1x32": 9.9, "8x64": 99.0}, "fewest nodes"),
+    ],
+)
+def test_of_layouts_as_fast_as_each_other_the_one_of_fewest_nodes_is_taken(
+    milliseconds: dict[str, float], named: str
+) -> None:
+    figures = [
+        LayoutFigure("least time", 415, {"1x32": 10.0, "8x64": 100.0}),
+        LayoutFigure("fewest nodes", 326, milliseconds),
+        LayoutFigure("slow", 100, {"1x32": 20.0, "8x64": 200.0}),
+    ]
+    assert fastest(figures) == named
 
 
 def test_products_are_ordered_by_what_int8_does_to_them(
