@@ -37,7 +37,13 @@ if (dataDir === undefined) throw new Error('Set DSLORA_DATA_DIR to the folder th
 const random = createRandom(7);
 const texts = shuffled(validationTexts(dataDir)).slice(0, Number(options.texts));
 const modelsDir = fileURLToPath(new URL('../models', import.meta.url));
-const engine = await createEngine({ modelsDir, workers: 1, threads: 1, queueCharacters: 100_000_000 });
+const engine = await createEngine({
+  modelsDir,
+  workers: 1,
+  threads: 1,
+  queueCharacters: 100_000_000,
+  queueWaitMs: 600_000,
+});
 try {
   const model = engine.find(options.model);
   if (model === undefined) throw new Error(`No model ${options.model} in models/`);
