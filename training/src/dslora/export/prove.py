@@ -123,7 +123,7 @@ class Prover:
         graphs = {name: next(variants(precision, model, {}, kinds=("row",))).model for name, model in made.items()}
         figures = time_layouts(graphs)
         layout = fastest(figures)
-        self.say(f"{precision}: processor time on one thread\n{table(figures)}\n{precision}: {layout} is the fastest")
+        self.say(f"{precision}: processor time on one thread\n{table(figures)}\n{precision}: {layout} is taken")
         return Arranged(layout, made[layout], tuple(figures))
 
     def bounds(self, model: ir.Model) -> dict[str, Floats]:
