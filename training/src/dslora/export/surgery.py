@@ -43,13 +43,7 @@ class Builder:
 
 def constant(graph: ir.Graph, name: str, values: NDArray[Any] | np.generic) -> ir.Value:
     """The graph's constant of that name, made from ``values`` if it is new."""
-    if name not in graph.initializers:
-        tensor = ir.tensor(np.asarray(values), name=name)
-        shape = ir.Shape(tensor.numpy().shape)
-        graph.register_initializer(
-            ir.Value(name=name, const_value=tensor, shape=shape, type=ir.TensorType(tensor.dtype))
-        )
-    return graph.initializers[name]
+    return registered(graph, ir.tensor(np.asarray(values), name=name))
 
 
 class Widened(ir.LazyTensor):
@@ -93,12 +87,17 @@ def later(
     return registered(graph, ir.LazyTensor(compute, dtype, ir.Shape(shape), name=name))
 
 
-def registered(graph: ir.Graph, tensor: ir.LazyTensor) -> ir.Value:
+def registered(graph: ir.Graph, tensor: ir.TensorProtocol) -> ir.Value:
     """The graph's constant of a tensor's name, which is the tensor if it is new."""
     name = str(tensor.name)
     if name not in graph.initializers:
         graph.register_initializer(
-            ir.Value(name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype))
+            ir.Value(
+                name=name,
+                const_value=tensor,
+                shape=ir.Shape(tensor.shape.numpy()),
+                type=ir.TensorType(tensor.dtype),
+            )
         )
     return graph.initializers[name]
 
