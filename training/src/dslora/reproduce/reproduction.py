@@ -11,7 +11,7 @@ from dslora.reproduce.gain import measure_gain
 from dslora.reproduce.plan import plan
 from dslora.reproduce.presets import PRESETS, Preset
 from dslora.reproduce.results import Results
-from dslora.reproduce.search import confirmation
+from dslora.reproduce.search import needed
 from dslora.reproduce.work import drain_in_processes
 
 RESULTS: Final = "cells"
@@ -62,7 +62,6 @@ def reproduce(
 
 def _needed(experiment: Experiment, preset: Preset, seeds: int, results: Results) -> list[Cell]:
     """Every cell that is known to be needed by now."""
-    cells = plan(experiment, preset, range(seeds), results)
     if experiment.kind == "search":
-        cells += confirmation(experiment, preset, seeds, results)
-    return cells
+        return needed(experiment, preset, seeds, results)
+    return plan(experiment, preset, range(seeds), results)

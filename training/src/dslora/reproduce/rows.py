@@ -66,9 +66,9 @@ class Row:
         predicted = [(result["gatesFixed"] if fixed else result)[split]["predicted"] for result in chosen]
         return _outcomes(tuple(predicted), self.any[split]["truth"], len(self.any["labels"]))
 
-    def mean(self, value: Callable[[dict[str, Any]], float]) -> float:
-        """Mean over seeds of a number of the results."""
-        return float(np.mean([value(result) for result in self.by_seed.values()]))
+    def mean(self, value: Callable[[dict[str, Any]], float], seeds: Sequence[int] | None = None) -> float:
+        """Mean over seeds, all if absent, of a number of the results."""
+        return float(np.mean([value(self.by_seed[seed]) for seed in (self.by_seed if seeds is None else seeds)]))
 
     def interval(self, measure: Measure) -> Measurement:
         """Mean over seeds with its interval over seeds and texts."""

@@ -1,10 +1,12 @@
 """Which kind of gate and of penalty beats LoRA at equal parameters.
 
-Candidates are compared on the development split. The best of many is partly the luckiest, in its seeds and on those
-texts, so it is trained again with seeds that chose nothing, beside plain LoRA with as many trainable parameters: only
-their difference on the test split says whether it wins.
+Candidates are compared on the development split in rounds: all with one seed, the best third of them with a second
+one, and so on (successive halving, Jamieson and Talwalkar 2016; by thirds as in Hyperband, Li et al. 2018). The best of
+many is partly the luckiest, in its seeds and on those texts, so it is trained again with seeds that chose nothing,
+beside plain LoRA with as many trainable parameters: only their difference on the test split says whether it wins.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -21,35 +23,58 @@ from dslora.reproduce.statement import compared, gate_worth
 
 # Far above those of any table, which would show them otherwise.
 FRESH: Final = 100
+# One of so many goes on to the next round, but never fewer than the finalists, which every further seed then compares.
+_FACTOR: Final = 3
+_FINALISTS: Final = 3
 _DEVELOPMENT: Final = "development"
 
 
-def best(rows: Sequence[Row], seeds: Sequence[int]) -> Row:
-    """The candidate with the best development macro-F1 over those seeds, the first on a tie."""
-    return max(rows, key=lambda row: row.outcomes(seeds, split=_DEVELOPMENT).mean(macro_f1))
+def rounds(experiment: Experiment, preset: Preset, base: str, data: str, results: Results) -> list[list[Row]]:
+    """Every round that is complete: its candidates, the best first, compared with seeds 0 to the round's own number.
 
-
-def candidates(
-    experiment: Experiment, preset: Preset, base: str, data: str, results: Results
-) -> tuple[list[Row], list[int]]:
-    """Candidates that could be run, and the seeds that all of them have; none while one is missing altogether."""
+    A candidate that could not be run takes part in none. No rounds while one is missing altogether.
+    """
     rows = gather(experiment, preset, base, data, results)
     if len(rows) < len(experiment.rows(preset)):
-        return [], []
-    tried = [row for row in rows if row.by_seed]
-    return tried, sorted(set.intersection(*(set(row.by_seed) for row in tried))) if tried else []
+        return []
+    left = [row for row in rows if row.by_seed]
+    candidates = len(left)
+    complete: list[list[Row]] = []
+    while left and all(len(complete) in row.by_seed for row in left):
+        seeds = range(len(complete) + 1)
+        complete.append(sorted(left, key=lambda row: -_score(row, seeds)))
+        left = complete[-1][: _kept(candidates, len(complete))]
+    return complete
 
 
-def confirmation(experiment: Experiment, preset: Preset, seeds: int, results: Results) -> list[Cell]:
-    """What the best candidate and plain LoRA need with fresh seeds; nothing while a candidate lacks a seed."""
-    cells: list[Cell] = []
+def _score(row: Row, seeds: Sequence[int]) -> float:
+    return row.outcomes(seeds, split=_DEVELOPMENT).mean(macro_f1)
+
+
+def _kept(candidates: int, number: int) -> int:
+    """How many of the candidates take part in a round; the first has number 0."""
+    share: int = _FACTOR**number
+    return max(_FINALISTS, math.ceil(candidates / share))
+
+
+def needed(experiment: Experiment, preset: Preset, seeds: int, results: Results) -> list[Cell]:
+    """Cells of the first round and, for each base and data set, of the first one that is not complete.
+
+    After the last round, ``seeds`` of them, come the best candidate and plain LoRA with as many fresh seeds.
+    """
+    cells = plan(experiment, preset, [0], results)
     for base in preset.bases:
         for data in experiment.data:
-            rows, common = candidates(experiment, preset, base, data, results)
-            if not set(common) >= set(range(seeds)):
+            complete = rounds(experiment, preset, base, data, results)
+            if not complete:
                 continue
-            again = replace(experiment, data=(data,), rows=_only(_pair(best(rows, common).variant)))
-            cells += plan(again, replace(preset, bases=(base,)), range(FRESH, FRESH + seeds), results)
+            if len(complete) < seeds:
+                left = complete[-1][: _kept(len(complete[0]), len(complete))]
+                variants, chosen = tuple(row.variant for row in left), range(len(complete), len(complete) + 1)
+            else:
+                variants, chosen = _pair(complete[-1][0].variant), range(FRESH, FRESH + seeds)
+            again = replace(experiment, data=(data,), rows=_only(variants))
+            cells += plan(again, replace(preset, bases=(base,)), chosen, results)
     return cells
 
 
@@ -62,31 +87,40 @@ def _only(variants: tuple[Variant, ...]) -> Callable[[Preset], tuple[Variant, ..
 
 
 def search(experiment: Experiment, preset: Preset, base: str, data: str, results: Results) -> list[str]:
-    """Candidates, the best first, and whether fresh seeds confirm the best one. Lines of Markdown."""
-    rows, seeds = candidates(experiment, preset, base, data, results)
-    if not seeds:
+    """Candidates, the furthest and best first, and whether fresh seeds confirm the best one. Lines of Markdown."""
+    complete = rounds(experiment, preset, base, data, results)
+    if not complete:
         return []
-    winner = best(rows, seeds)
+    winner = complete[-1][0]
+    last = range(len(complete))
     # Not candidates, but what a reader compares them with.
-    known = [gather_row(row, preset, base, data, results, seeds) for row in references(winner.variant)]
-    beside = [row for row in known if row is not None and row.by_seed.keys() == set(seeds)]
-    scored = [(row, row.outcomes(seeds, split=_DEVELOPMENT).interval(macro_f1)) for row in (*rows, *beside)]
+    known = [gather_row(row, preset, base, data, results, last) for row in references(winner.variant)]
+    beside = [row for row in known if row is not None and row.by_seed.keys() == set(last)]
+    finalists = sorted((*complete[-1], *beside), key=lambda row: -_score(row, last))
+    standing = [(row, last) for row in finalists]
+    for number in reversed(range(len(complete) - 1)):
+        gone_on = {row.label for row in complete[number + 1]}
+        standing += [(row, range(number + 1)) for row in complete[number] if row.label not in gone_on]
     lines = [
         [
             f"{row.label} (reference)" if row in beside else row.label,
-            measured(score),
+            str(len(seeds)),
+            measured(row.outcomes(seeds, split=_DEVELOPMENT).interval(macro_f1)),
             differing(row.gate_worth(seeds, _DEVELOPMENT)) if row.gated else NOTHING,
-            f"{row.mean(lambda result: result['zeros']):.1%}",
+            f"{row.mean(lambda result: result['zeros'], seeds):.1%}",
             f"{row.any['parameters']:,}",
         ]
-        for row, score in sorted(scored, key=lambda pair: -pair[1].value)
+        for row, seeds in standing
     ]
+    further = "".join(f", the best {len(rows)} with {number}" for number, rows in enumerate(complete[1:], 2))
     return [
-        f"{len(rows)} candidates, {len(seeds)} seeds each, compared on the {winner.any[_DEVELOPMENT]['n']:,} texts of "
-        "the development split alone. The best of many is partly the luckiest: only seeds that chose nothing, on the "
-        "test split, say whether it wins.",
+        f"{len(complete[0])} candidates, compared on the {winner.any[_DEVELOPMENT]['n']:,} texts of the development "
+        f"split alone: all with one seed{further}. The best of many is partly the luckiest: only seeds that chose "
+        "nothing, on the test split, say whether it wins.",
         "",
-        *table(["candidate", "development macro-F1", "gates as learnt less fixed", "zeros", "parameters"], lines),
+        *table(
+            ["candidate", "seeds", "development macro-F1", "gates as learnt less fixed", "zeros", "parameters"], lines
+        ),
         *bullets(_confirmed(winner, preset, base, data, results)),
     ]
 
