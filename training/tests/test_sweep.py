@@ -14,11 +14,11 @@ import optuna
 import pytest
 
 from base_folder import make_base
-from dslora import sweep as sweeping
 from dslora.cli import main
 from dslora.errors import DsLoraError
 from dslora.methods import METHODS
 from dslora.sweep import Choices, Range, Sweep, default_space, open_study, parse_space, table, work, write_result
+from dslora.sweep.space import suggest
 from dslora.train.checkpoint import Progress
 from dslora.train.loop import TrainingResult
 from test_commands import options, write_posts
@@ -81,13 +81,13 @@ def test_a_sweep_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_killed_trial_goes_on_in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeping, "HEARTBEAT_SECONDS", 1)
-    monkeypatch.setattr(sweeping, "GRACE_SECONDS", 1)
+    monkeypatch.setattr("dslora.sweep.study.HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr("dslora.sweep.study.GRACE_SECONDS", 1)
     sweep = make_sweep(tmp_path, trials=2)
     # As a worker leaves it that was killed: running, with one heartbeat and none after it.
     study = open_study(sweep)
     killed = study.ask()
-    settings = {name: sweeping._suggest(killed, name, what) for name, what in sweep.space.items()}
+    settings = {name: suggest(killed, name, what) for name, what in sweep.space.items()}
     killed.set_user_attr("folder", killed.number)
     study._storage.record_heartbeat(killed._trial_id)  # type: ignore[attr-defined]
     time.sleep(2.5)

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from base_folder import make_base
-from dslora import sweep as sweeping
 from dslora.cli import _parser, main
 from dslora.cli.sweep import _work
 from dslora.errors import DsLoraError
 from dslora.sweep import Sweep, largest, open_study, parse_space, work, write_result
+from dslora.sweep.study import ended
+from dslora.sweep.worker import _run_worker
 from dslora.train.checkpoint import FILE as CHECKPOINT
 from dslora.train.loop import DivergenceError, TrainingResult
 from test_commands import write_posts
@@ -41,7 +42,7 @@ def failing(error: Callable[[int], BaseException], only: Callable[[int], bool], 
 
 
 def counted(sweep: Sweep) -> int:
-    return len(sweeping._ended(open_study(sweep)))
+    return len(ended(open_study(sweep)))
 
 
 def test_what_needs_the_most_memory_is_known_beforehand() -> None:
@@ -135,7 +136,7 @@ def test_a_worker_says_in_a_line_what_ended_it() -> None:
 
     for error, code in ((DsLoraError("No GPU."), "dslora: worker 3: No GPU."), (KeyboardInterrupt(), 130)):
         with pytest.raises(SystemExit) as ended:
-            sweeping._run_worker(start, (error,), 3)
+            _run_worker(start, (error,), 3)
         assert ended.value.code == code
 
 

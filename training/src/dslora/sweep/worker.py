@@ -1,0 +1,165 @@
+"""Trains trials until a sweep has all of them, in one process or several."""
+
+import contextlib
+import multiprocessing
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import optuna
+from optuna.trial import TrialState
+
+from dslora.errors import DsLoraError
+from dslora.sweep.space import suggest
+from dslora.sweep.study import ERROR, FOLDER, Sweep, ended, open_study, put_back, uncounted
+from dslora.train.checkpoint import FILE as CHECKPOINT
+from dslora.train.checkpoint import Progress
+from dslora.train.loop import DivergenceError, TrainingResult
+
+# So many trials in a row that fail with the same words: not their settings are to blame.
+_HOPELESS: Final = 3
+# An interrupted worker keeps what it has within this time.
+_FAREWELL_SECONDS: Final = 30
+
+
+# Settings by option name, the trial's folder and what to call after each epoch -> the run's result.
+Train = Callable[[Mapping[str, Any], Path, Callable[[Progress, float], None]], TrainingResult]
+
+
+def work(sweep: Sweep, train: Train, seed: int, say: Callable[[str], None] = print) -> None:
+    """Trains trials until the sweep has all of them.
+
+    Args:
+        sweep: What is searched.
+        train: Trains one.
+        seed: Differs between workers.
+        say: Gets a line for each trial that fails.
+
+    Raises:
+        DsLoraError: Trials fail by something that their settings have no part in. What was done is kept.
+    """
+    study = open_study(sweep)
+    failures: list[tuple[int, DsLoraError]] = []
+    # Workers that draw the same numbers would try the same settings.
+    study.sampler = optuna.samplers.TPESampler(
+        n_startup_trials=max(4, len(sweep.space)), multivariate=True, seed=1_000 * sweep.seed + seed + len(study.trials)
+    )
+
+    def objective(trial: optuna.Trial) -> float:
+        if len(ended(study)) >= sweep.trials:
+            study.stop()
+            raise optuna.TrialPruned
+        folder = sweep.folder / "trials" / str(trial.user_attrs.get(FOLDER, trial.number))
+        trial.set_user_attr(FOLDER, int(folder.name))
+
+        def report(progress: Progress, macro_f1: float) -> None:
+            trial.report(macro_f1, progress.epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        try:
+            result = train({name: suggest(trial, name, what) for name, what in sweep.space.items()}, folder, report)
+        except KeyboardInterrupt:
+            put_back(study, trial, to_blame=False)
+            raise
+        except optuna.TrialPruned:
+            _drop_checkpoint(folder)
+            raise
+        except Exception as error:
+            if _is_of_the_machine(error):
+                put_back(study, trial, to_blame=not isinstance(error, OSError | DsLoraError))
+            else:
+                _drop_checkpoint(folder)
+            if isinstance(error, DsLoraError):
+                failures.append((trial.number, error))
+                trial.set_user_attr(ERROR, str(error))
+                say(f"trial {trial.number} failed: {error}")
+            raise
+        _drop_checkpoint(folder)
+        trial.set_user_attr("parameters", result.parameters)
+        trial.set_user_attr("zeros", result.zeros)
+        trial.set_user_attr("seconds", round(result.seconds, 1))
+        return result.macro_f1
+
+    while len(ended(study)) < sweep.trials:
+        # A setting that diverges is a bad setting, not the end of the search.
+        study.optimize(objective, n_trials=1, catch=(DsLoraError,))
+        while failures:
+            _check_hope(study, *failures.pop())
+
+
+def _drop_checkpoint(folder: Path) -> None:
+    """Of a trial that does not go on."""
+    with contextlib.suppress(OSError):
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether settings have no part in it: the disk, the network, or a fault of the package."""
+    return not isinstance(error, DsLoraError) or isinstance(error.__cause__, OSError)
+
+
+def _check_hope(study: optuna.Study, number: int, failure: DsLoraError) -> None:
+    """Ends a sweep whose trials would go on failing for one reason; those that did are not counted.
+
+    Args:
+        study: The sweep's.
+        number: Of the trial that has just failed.
+        failure: By what.
+
+    Raises:
+        DsLoraError: That reason.
+    """
+    if _is_of_the_machine(failure):
+        raise failure
+    if isinstance(failure, DivergenceError):
+        return
+    done = sorted(ended(study), key=lambda trial: trial.datetime_complete or datetime.min)
+    trained = any(trial.intermediate_values or trial.state == TrialState.COMPLETE for trial in done)
+    alike = [trial.number for trial in done[-_HOPELESS:] if trial.user_attrs.get(ERROR) == str(failure)]
+    if trained and len(alike) < _HOPELESS:
+        return
+    for each in alike if trained else [number]:
+        study.set_user_attr(uncounted(each), True)
+    reason = f"The last {_HOPELESS} trials failed alike" if trained else "A trial failed before any had trained"
+    raise DsLoraError(f"{reason}, so the sweep ends here: {failure} To go on with others, give the command again.")
+
+
+def run_workers(count: int, start: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Runs ``start(*arguments, number)`` in ``count`` processes; with one, in this one.
+
+    Raises:
+        DsLoraError: Every worker has failed.
+    """
+    if count == 1:
+        start(*arguments, 0)
+        return
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_run_worker, args=(start, arguments, number)) for number in range(count)]
+    for worker in workers:
+        worker.start()
+    try:
+        for worker in workers:
+            worker.join()
+    except KeyboardInterrupt:
+        # A terminal interrupts all of them, and each puts back what it was at.
+        for worker in workers:
+            worker.join(_FAREWELL_SECONDS)
+        raise
+    finally:
+        for worker in workers:
+            worker.terminate()
+    if all(worker.exitcode for worker in workers):
+        raise DsLoraError("Every worker of the sweep has failed; what went wrong stands above.")
+
+
+def _run_worker(start: Callable[..., None], arguments: tuple[Any, ...], number: int) -> None:
+    """One process. Says what ends it in a line, as the command itself does."""
+    try:
+        start(*arguments, number)
+    except DsLoraError as error:
+        sys.exit(f"dslora: worker {number}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
