@@ -11,8 +11,9 @@ export async function runPytest(python: string, args: readonly string[]): Promis
   const folder = await mkdtemp(join(tmpdir(), 'dslora-pytest-'));
   try {
     const file = join(folder, 'junit.xml');
-    // Two processes, each with one thread and whole files, whose fixtures are made once.
-    const parallel = ['-n', '2', '--dist', 'loadfile'];
+    // Two processes, each with one thread and whole files, whose fixtures are made once; in their own order, since
+    // files of few tests, which would come last, are the longest.
+    const parallel = ['-n', '2', '--dist', 'loadfile', '--no-loadscope-reorder'];
     const command = ['-m', 'pytest', '-q', '--durations=10', `--junitxml=${file}`, ...parallel, ...args];
     const { code, output } = await runCommand(python, command, 'training', { OMP_NUM_THREADS: '1' });
     const outcome = readJunit(await readFile(file, 'utf8').catch(() => ''), output);
