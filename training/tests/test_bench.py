@@ -45,6 +45,16 @@ def arguments(base: str, out: Path) -> list[str]:
     return ["bench", "--base", base, "--methods", "ds-lora", *size, "--device", "cpu", "--out", str(out)]
 
 
+def test_peak_memory_is_that_of_the_method_not_of_the_process_that_asks(base: str) -> None:
+    # More than a process with torch in it and a tiny model has.
+    size = 3 * 2**30
+    ballast = np.ones(size, dtype=np.uint8)
+    peaks = bench.measure_memory(BenchSettings(base, (), rows=8, batch_size=2, max_tokens=24, device="cpu"))
+    assert ballast[-1] == 1
+    assert list(peaks) == ["lora"]
+    assert 100 * 2**20 < peaks["lora"] < size
+
+
 def test_the_command_says_what_methods_cost_beside_lora(
     base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

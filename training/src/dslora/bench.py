@@ -236,6 +236,16 @@ def peak_memory(settings: BenchSettings, method: str) -> int:
         training.step(longest)
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated())
+    return _peak_resident()
+
+
+def _peak_resident() -> int:
+    """Bytes of memory that this process had at its peak."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Not ru_maxrss: on Linux a new process inherits that of its parent, which has every method's model in memory.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
