@@ -236,10 +236,10 @@ def peak_memory(settings: BenchSettings, method: str) -> int:
         training.step(longest)
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated())
-    return _peak_resident()
+    return peak_resident()
 
 
-def _peak_resident() -> int:
+def peak_resident() -> int:
     """Bytes of memory that this process had at its peak."""
     status = Path("/proc/self/status")
     if status.is_file():

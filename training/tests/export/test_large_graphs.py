@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 import torch
 
+from dslora.bench import peak_resident as peak
 from dslora.classifier import Classifier, ClassifierSpec, build_classifier
 from dslora.encoding import text_encoder
 from dslora.export import LabelledTexts, write_bundle
@@ -51,12 +52,6 @@ LARGEST_RATIO = 1.3
 # Of the weights, in memory of the service's inference process that no file stands for. Products are there, packed; they
 # are 0.6 of the weights. Embeddings are read where they are mapped. Weights that are not mapped would be another 1.
 LARGEST_COPY = 0.8
-
-
-def peak() -> int:
-    """Most memory that this process has had since :func:`forget_peak`, in bytes."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
 
 
 def forget_peak() -> None:
