@@ -13,8 +13,10 @@ from transformers import BertConfig
 
 from base_folder import make_base
 from dslora import bench
-from dslora.bench import BARE, BenchSettings, ratio, take_turns
+from dslora.bench import BARE, BenchSettings
 from dslora.cli import main
+from dslora.errors import DsLoraError
+from dslora.turns import ratio, take_turns
 
 
 class _InThisProcess:
@@ -81,7 +83,7 @@ def test_the_command_says_what_methods_cost_beside_lora(
     assert all(methods[name]["peakBytes"] > 100 * 2**20 for name in ("lora", "ds-lora"))
     page = capsys.readouterr().out
     for name, row in methods.items():
-        assert f"| {name} | {row['rowsPerSecond']:.1f} | {row['time']['ratio']:.3f} " in page
+        assert f"| {name} | {row['parameters']:,} | {row['rowsPerSecond']:.1f} | {row['time']['ratio']:.3f} " in page
     assert f"Training loop over bare loop, rows/s: {result['loopOverBare']['ratio']:.3f} " in page
 
 
@@ -91,15 +93,51 @@ def test_fewer_than_four_batches_are_refused(base: str, tmp_path: Path, capsys: 
     assert "expected at least four batches of 2" in capsys.readouterr().err
 
 
-def test_models_that_do_not_fit_beside_each_other_are_refused(
+def test_models_that_do_not_fit_beside_each_other_take_turns_with_lora_alone(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = BenchSettings(base, ("ds-lora", "full"), rows=8, batch_size=2, max_tokens=24, device="cpu")
+    one, largest = settings.plans["lora"].memory, settings.plans["full"].memory
+    # The two largest beside each other, and a step of one of them: too little for four.
+    weights = sum(memory.base + memory.trained + memory.state for memory in (one, largest))
+    step = max(memory.activations + memory.transient for memory in (one, largest))
+    monkeypatch.setattr(bench, "device_memory", lambda device: weights + step + one.process)
+    groups, refused = settings.groups
+    assert (groups, refused) == ([("lora", BARE), ("lora", "ds-lora"), ("lora", "full")], {})
+    monkeypatch.setattr(bench, "ProcessPoolExecutor", _InThisProcess)
+    result = bench.run_bench(settings)
+    assert result["turns"] == [list(names) for names in groups]
+    assert list(result["methods"]) == [BARE, "lora", "ds-lora", "full"]
+    # LoRA's is of the first turns; each ratio is of its own.
+    assert result["methods"]["lora"]["time"]["ratio"] == 1.0
+    for name, row in result["methods"].items():
+        assert row["seconds"] > 0, name
+        assert row["parameters"] == settings.plans[name].counts.trainable
+
+
+def test_a_method_that_does_not_fit_beside_lora_is_refused(
     base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bench, "device_memory", lambda device: 1000)
     monkeypatch.setattr(bench, "measure_time", lambda *arguments: pytest.fail("was begun"))
     assert main(arguments(base, tmp_path / "bench.json")) == 1
-    # LoRA twice, since the bare loop has a model of its own.
-    assert "3 models of " in (said := capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert f"ds-lora of {base} takes turns with lora, so both are in memory at once: about " in said
     assert "there are 0.0 MB (cpu)" in said
+    assert "--base-precision bf16" in said
+
+
+def test_a_method_that_does_not_run_here_is_refused(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> None:
+        raise DsLoraError("bitsandbytes is missing.")
+
+    monkeypatch.setattr("dslora.methods.quantized.check_four_bit", missing)
+    monkeypatch.setattr(bench, "measure_time", lambda *arguments: pytest.fail("was begun"))
+    qlora = [{"ds-lora": "qlora"}.get(each, each) for each in arguments(base, tmp_path / "bench.json")]
+    assert main(qlora) == 1
+    assert "bitsandbytes is missing." in capsys.readouterr().err
 
 
 def test_texts_have_ids_of_the_base_alone(base: str, tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
 """What a method costs beside LoRA: time of the same steps, taken in turns, and peak memory, one process a method.
 
-Machines change their speed from one second to the next, so methods take turns batch by batch and only ratios of
-neighbours are compared. Texts are random ids of a post's lengths: what a token means costs no time.
+Methods take turns batch by batch, all of them where they fit into memory beside each other, else each with LoRA alone.
+Texts are random ids of a post's lengths: what a token means costs no time.
 """
 
+import gc
 import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -24,19 +25,19 @@ from dslora.classifier import ClassifierSpec, build_classifier, default_pooling
 from dslora.encoding import text_encoder
 from dslora.errors import DsLoraError
 from dslora.methods import find_method
-from dslora.plan import make_plan
-from dslora.plan.fit import device_memory, size
+from dslora.plan import Plan, make_plan
+from dslora.plan.fit import device_memory
 from dslora.sparsity import L1Settings
 from dslora.train.batches import Rows, Split, length_grouped_batches
 from dslora.train.loop import Training
 from dslora.train.processes import Processes, resolve_device
-from dslora.train.settings import TrainSettings
+from dslora.train.settings import Precision, TrainSettings
+from dslora.turns import groups, ratio, take_turns
 
 BARE = "bare PyTorch loop"
 _REFERENCE = "lora"
 # Batches before the first that counts: memory is being taken and kernels are being chosen.
 _WARM_UP = 2
-_RESAMPLES = 2_000
 # Ids of tokens: above the special ones of a usual vocabulary, and below the end of it.
 _FIRST_ID, _LAST_ID = 1_000, 20_000
 # Tokens of a post: OLID has 40 on average, half below 33, a tenth above 70.
@@ -55,6 +56,7 @@ class BenchSettings:
         max_tokens: Longest text.
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: Of texts, weights and resampling.
+        precision, base_precision, gradient_checkpointing: As for training.
     """
 
     base: str
@@ -64,18 +66,24 @@ class BenchSettings:
     max_tokens: int = 128
     device: str = "auto"
     seed: int = 0
+    precision: Precision = "fp32"
+    base_precision: Precision = "fp32"
+    gradient_checkpointing: bool = False
 
     @property
     def all_methods(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((_REFERENCE, *self.methods)))
 
-    def training(self, rows: int) -> TrainSettings:
+    @cached_property
+    def training(self) -> TrainSettings:
         return TrainSettings(
             epochs=1,
             batch_size=self.batch_size,
             seed=self.seed,
-            train_rows=rows,
             device=self.device,  # type: ignore[arg-type]
+            precision=self.precision,
+            base_precision=self.base_precision,
+            gradient_checkpointing=self.gradient_checkpointing,
         )
 
     @cached_property
@@ -87,6 +95,18 @@ class BenchSettings:
         first = min(_FIRST_ID, end // 2)
         windows = [generator.integers(first, end, length).tolist() for length in lengths]
         return Split(windows, generator.integers(0, 2, self.rows).tolist())
+
+    @cached_property
+    def plans(self) -> dict[str, Plan]:
+        """What each needs; the bare loop trains LoRA too, a model of its own."""
+        device = resolve_device(self.device).type
+        plans = {name: make_plan(_spec(self, name), self.training, device) for name in self.all_methods}
+        return {BARE: plans[_REFERENCE], **plans}
+
+    @cached_property
+    def groups(self) -> tuple[list[tuple[str, ...]], dict[str, str]]:
+        """Who takes turns with whom, and who cannot and why: :func:`dslora.turns.groups`."""
+        return groups(self.plans, _REFERENCE, device_memory(resolve_device(self.device).type))
 
 
 def _spec(settings: BenchSettings, method: str) -> ClassifierSpec:
@@ -107,13 +127,11 @@ def _spec(settings: BenchSettings, method: str) -> ClassifierSpec:
 def _training(settings: BenchSettings, method: str, split: Split) -> Training:
     spec = _spec(settings, method)
     torch.manual_seed(settings.seed)
-    classifier = build_classifier(spec)
+    classifier = build_classifier(spec, settings.training.base_dtype)
     encoder = text_encoder(load_tokenizer(resolve_base(spec.base)), (), spec.max_tokens, spec.max_tokens // 4)
     processes = Processes(settings.device)
     # Nothing is written: a training that is not started has no folder.
-    training = Training(
-        classifier, encoder, split, split, settings.training(len(split.labels)), Path("unwritten"), processes
-    )
+    training = Training(classifier, encoder, split, split, settings.training, Path("unwritten"), processes)
     training.prepare_start()
     training.model.train()
     return training
@@ -123,7 +141,9 @@ def _bare_step(settings: BenchSettings) -> Callable[[list[int]], None]:
     """The shortest loop that trains LoRA: forward, loss, backward, clip, step, over batches padded beforehand."""
     torch.manual_seed(settings.seed)
     device = resolve_device(settings.device)
-    classifier = build_classifier(_spec(settings, _REFERENCE)).to(device).train()
+    classifier = build_classifier(_spec(settings, _REFERENCE), settings.training.base_dtype).to(device).train()
+    if settings.gradient_checkpointing:
+        classifier.method.base_of(classifier.encoder).activation_checkpointing_enable()
     parameters = [p for p in classifier.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
     tokenizer = load_tokenizer(resolve_base(settings.base))
@@ -132,7 +152,8 @@ def _bare_step(settings: BenchSettings) -> Callable[[list[int]], None]:
 
     def step(batch: list[int]) -> None:
         ids, mask, targets = ready[tuple(batch)]
-        logits, _ = classifier(ids, mask)
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            logits, _ = classifier(ids, mask)
         functional.cross_entropy(logits, targets).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -146,35 +167,31 @@ def _batches(settings: BenchSettings) -> list[list[int]]:
     return length_grouped_batches(lengths, settings.batch_size, settings.seed, 0)
 
 
-def check_memory(specs: Iterable[ClassifierSpec], settings: TrainSettings, device: str) -> None:
-    """Refuses models that are timed in turns, so all of them are loaded at once, before any of them is.
+def refused(settings: BenchSettings) -> dict[str, str]:
+    """Methods that cannot be measured here, each with the reason. Loads nothing."""
+    reasons = {}
+    for name in settings.methods:
+        try:
+            find_method(name).check_machine()
+        except DsLoraError as error:
+            reasons[name] = str(error)
+    return settings.groups[1] | reasons
+
+
+def measure_time(
+    settings: BenchSettings, names: Sequence[str], note: Callable[[str], None] = lambda text: None
+) -> dict[str, list[float]]:
+    """Seconds of each step of those that take turns; step i is of the same batch for all.
 
     Args:
-        specs: Of every model, one that is there twice named twice.
-        settings: How they are trained, one at a time.
-        device: ``cpu`` or ``cuda``.
-
-    Raises:
-        DsLoraError: They do not fit into the device's memory together, by the estimate of ``dslora plan``.
+        settings: What is measured.
+        names: Methods, and ``BARE``.
+        note: Told how far it is.
     """
-    plans = [make_plan(spec, settings, device) for spec in specs]
-    weights = sum(plan.memory.base + plan.memory.trained + plan.memory.state for plan in plans)
-    step = max(plan.memory.activations + plan.memory.transient for plan in plans)
-    needed, there = weights + step + plans[0].memory.process, device_memory(device)
-    if needed > there:
-        raise DsLoraError(
-            f"{len(plans)} models of {plans[0].spec.base} take turns, so all are in memory at once: about "
-            f"{size(needed)}, and there are {size(there)} ({device}). Compare fewer --methods at a time, or lower "
-            "--batch-size or --max-tokens."
-        )
-
-
-def measure_time(settings: BenchSettings, note: Callable[[str], None]) -> dict[str, list[float]]:
-    """Seconds of each step, by method and for the bare loop; step i is of the same batch for all."""
     device = resolve_device(settings.device)
-    steps: dict[str, Callable[[list[int]], object]] = {BARE: _bare_step(settings)}
-    for method in settings.all_methods:
-        steps[method] = _training(settings, method, settings.split).step
+    steps: dict[str, Callable[[list[int]], object]] = {
+        name: _bare_step(settings) if name == BARE else _training(settings, name, settings.split).step for name in names
+    }
     batches = _batches(settings)
     rounds = batches[-_WARM_UP:] + batches
 
@@ -192,35 +209,6 @@ def measure_time(settings: BenchSettings, note: Callable[[str], None]) -> dict[s
             note(f"{number + 1} of {len(rounds)} batches")
 
     return take_turns(list(steps), len(rounds), _WARM_UP, timed, finished)
-
-
-def take_turns(
-    names: Sequence[str],
-    rounds: int,
-    warm_up: int,
-    timed: Callable[[str, int], float],
-    finished: Callable[[int], None] = lambda number: None,
-) -> dict[str, list[float]]:
-    """Seconds of each name in each round.
-
-    Everybody starts a round equally often: who comes after a long batch of another finds a warmer cache.
-
-    Args:
-        names: Who is timed.
-        rounds: How often, the warm-up among them.
-        warm_up: Rounds at the beginning that do not count.
-        timed: Runs one of them in the round of that number, and says how long it took.
-        finished: Told the number of each round.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds):
-        turn = number % len(names)
-        for name in (*names[turn:], *names[:turn]):
-            taken = timed(name, number)
-            if number >= warm_up:
-                seconds[name].append(taken)
-        finished(number)
-    return seconds
 
 
 def peak_memory(settings: BenchSettings, method: str) -> int:
@@ -261,66 +249,53 @@ def measure_memory(settings: BenchSettings) -> dict[str, int]:
     return peaks
 
 
-def ratio(seconds: list[float], reference: list[float], seed: int) -> dict[str, float]:
-    """Time over the reference's, with a 95 % interval by bootstrap over batches.
-
-    The median over batches of the ratio of neighbours, weighed by the batch's own time: one disturbed step moves a
-    sum, not this.
-    """
-    own, other = np.asarray(seconds), np.asarray(reference)
-    generator = np.random.default_rng(seed)
-    chosen = generator.integers(0, len(own), (_RESAMPLES, len(own)))
-    resampled = [_weighted_median(own[rows] / other[rows], other[rows]) for rows in chosen]
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return {
-        "ratio": round(_weighted_median(own / other, other), 4),
-        "low": round(float(low), 4),
-        "high": round(float(high), 4),
-        "ratioOfSums": round(float(own.sum() / other.sum()), 4),
-    }
-
-
-def _weighted_median(values: Any, weights: Any) -> float:
-    order = np.argsort(values)
-    cumulated = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(cumulated, cumulated[-1] / 2)])
-
-
 def run_bench(settings: BenchSettings, note: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """Everything, as JSON: seconds, rows a second, bytes, and ratios to LoRA with intervals.
+    """Everything, as JSON: parameters, seconds, rows a second, bytes, and ratios to LoRA with intervals.
 
     Raises:
-        DsLoraError: The models do not fit into memory beside each other.
+        DsLoraError: A method does not run here, or does not fit into memory beside LoRA.
     """
-    # The bare loop trains LoRA too, a model of its own.
-    specs = [_spec(settings, method) for method in (_REFERENCE, *settings.all_methods)]
-    check_memory(specs, settings.training(settings.rows), resolve_device(settings.device).type)
-    seconds = measure_time(settings, note)
+    if reasons := refused(settings):
+        raise DsLoraError(
+            f"{' '.join(reasons.values())} Leave out what does not run here, or lower the need for memory: "
+            "a smaller --batch-size or --max-tokens, --gradient-checkpointing, --base-precision bf16."
+        )
+    device = resolve_device(settings.device)
+    seconds: dict[str, list[float]] = {}
+    times: dict[str, dict[str, float]] = {}
+    for names in settings.groups[0]:
+        measured = measure_time(settings, names, note)
+        for name in names:
+            if name not in times:
+                seconds[name] = measured[name]
+                times[name] = ratio(measured[name], measured[_REFERENCE], settings.seed)
+        # What comes next, other processes too, needs the memory of these models.
+        gc.collect()
+        torch.cuda.empty_cache()
     note("memory, one process a method")
     peaks = measure_memory(settings)
-    rows = settings.rows
-    device = resolve_device(settings.device)
-    reference = seconds[_REFERENCE]
     return {
         "settings": asdict(settings),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
-        "steps": len(reference),
+        "steps": len(seconds[_REFERENCE]),
+        "turns": [list(names) for names in settings.groups[0]],
         "methods": {
             name: {
-                "seconds": round(sum(values), 3),
-                "rowsPerSecond": round(rows / sum(values), 2),
-                "time": ratio(values, reference, settings.seed),
+                "parameters": plan.counts.trainable,
+                "seconds": round(sum(seconds[name]), 3),
+                "rowsPerSecond": round(settings.rows / sum(seconds[name]), 2),
+                "time": times[name],
                 **(
                     {"peakBytes": peaks[name], "memory": round(peaks[name] / peaks[_REFERENCE], 4)}
                     if name in peaks
                     else {}
                 ),
             }
-            for name, values in seconds.items()
+            for name, plan in settings.plans.items()
         },
         # Rows a second of the training loop with LoRA, over the bare loop's.
-        "loopOverBare": ratio(seconds[BARE], reference, settings.seed),
+        "loopOverBare": times[BARE],
     }
 
 
@@ -330,15 +305,15 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"{settings['base']}, {settings['rows']} texts, {result['device']}, {result['steps']} steps",
         "",
-        "| | rows/s | time / LoRA (95 %) | peak memory | / LoRA |",
-        "|---|---|---|---|---|",
+        "| | parameters | rows/s | time / LoRA (95 %) | peak memory | / LoRA |",
+        "|---|---|---|---|---|---|",
     ]
     for name, row in result["methods"].items():
         timing = row["time"]
         memory = f"{row['peakBytes'] / 2**20:.0f} MB | {row['memory']:.3f}" if "peakBytes" in row else "– | –"
         lines.append(
-            f"| {name} | {row['rowsPerSecond']:.1f} | {timing['ratio']:.3f} ({timing['low']:.3f}–{timing['high']:.3f}) "
-            f"| {memory} |"
+            f"| {name} | {row['parameters']:,} | {row['rowsPerSecond']:.1f} "
+            f"| {timing['ratio']:.3f} ({timing['low']:.3f}–{timing['high']:.3f}) | {memory} |"
         )
     bare = result["loopOverBare"]
     lines += ["", f"Training loop over bare loop, rows/s: {bare['ratio']:.3f} ({bare['low']:.3f}–{bare['high']:.3f})"]

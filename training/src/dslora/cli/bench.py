@@ -17,6 +17,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     bench.add_argument("--batch-size", type=int, default=16, help="texts a step (default: 16)")
     bench.add_argument("--max-tokens", type=int, default=128, help="longest text (default: 128)")
     bench.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    bench.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="as for dslora train")
+    bench.add_argument("--base-precision", choices=("fp32", "bf16"), default="fp32", help="as for dslora train")
+    bench.add_argument("--gradient-checkpointing", action="store_true", help="as for dslora train")
     bench.add_argument("--seed", type=int, default=0)
     bench.add_argument("--out", type=Path, help="write the result as JSON to this file")
     bench.set_defaults(handler=run)
@@ -37,6 +40,9 @@ def run(arguments: argparse.Namespace) -> None:
         max_tokens=arguments.max_tokens,
         device=arguments.device,
         seed=arguments.seed,
+        precision=arguments.precision,
+        base_precision=arguments.base_precision,
+        gradient_checkpointing=arguments.gradient_checkpointing,
     )
     result = run_bench(settings, lambda text: print(text, file=sys.stderr))
     print(table(result))

@@ -5,26 +5,36 @@ measure again. What could not be measured is kept with the reason, and tried aga
 """
 
 import json
-import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Final
 
 import torch
 
 from dslora.bases import load_tokenizer, resolve_base
-from dslora.bench import BARE, BenchSettings, check_memory, ratio, run_bench, take_turns
+from dslora.bench import BARE, BenchSettings, refused, run_bench
 from dslora.classifier import Classifier, ClassifierSpec, build_classifier, default_pooling
 from dslora.encoding import text_encoder
 from dslora.errors import DsLoraError
 from dslora.files import write_json
-from dslora.methods import find_method
+from dslora.methods import METHODS, find_method
+from dslora.ngrams import NAME as NGRAMS
+from dslora.plan import make_plan
+from dslora.plan.fit import device_memory
+from dslora.reproduce.experiments import label_of
 from dslora.reproduce.identity import TEMPLATES
 from dslora.reproduce.markdown import NOTHING, bullets, over, percent, table
 from dslora.reproduce.presets import Preset
+from dslora.reproduce.statement import points
+from dslora.train.processes import resolve_device
 from dslora.train.settings import TrainSettings
+from dslora.turns import groups, ratio, take_turns
 
-METHODS: Final = ("lora", "dora", "lora-l1", "lora-gate", "ds-lora")
+MEASURED: Final = tuple(name for name, method in METHODS.items() if method.trains)
 MERGED: Final = "lora, merged"
+_REFERENCE: Final = "lora"
 # The paper's, over LoRA.
 _PAPER: Final = {"ds-lora": ("+12.4 %", "+2.2 %", "+9.4 %")}
 _ROWS: Final = 640
@@ -38,11 +48,11 @@ def cost_file(out: Path, preset: Preset, base: str) -> Path:
 
 
 def measure_cost(out: Path, preset: Preset, rows: int = _ROWS, answers: int = _ANSWERS) -> None:
-    """Measures each base that has no measurement yet; says why not of one whose models do not fit into memory.
+    """Measures each base that has no measurement yet; says why not of what does not run or fit here.
 
     Args:
         out: Folder of the report.
-        preset: Its bases, batch size and window.
+        preset: Its bases, batch size, window and precision.
         rows: Texts of the epoch that is timed.
         answers: Texts that are answered one by one.
     """
@@ -50,17 +60,38 @@ def measure_cost(out: Path, preset: Preset, rows: int = _ROWS, answers: int = _A
         path = cost_file(out, preset, base)
         if _measurement(path) is not None:
             continue
-        settings = BenchSettings(base, METHODS, rows, preset.training["batch_size"], preset.max_tokens)
         try:
-            # Before hours are spent on what comes first.
-            _check_latency(base, preset.max_tokens)
-            measured = {**run_bench(settings), "latency": measure_latency(base, preset.max_tokens, answers)}
+            measured = _measure(preset, base, rows, answers)
         except (DsLoraError, MemoryError, torch.OutOfMemoryError) as error:
             reason = str(error) if isinstance(error, DsLoraError) else "Memory ran out while it was measured."
             write_json(path, {"base": base, "refused": reason})
             print(f"{path.stem}: refused: {reason}")
         else:
             write_json(path, measured)
+
+
+def _measure(preset: Preset, base: str, rows: int, answers: int) -> dict[str, Any]:
+    training = preset.training
+    settings = BenchSettings(
+        base,
+        MEASURED,
+        rows,
+        # What is computed at once.
+        training["batch_size"] // training.get("accumulation", 1),
+        preset.max_tokens,
+        precision=training["precision"],
+        gradient_checkpointing=training.get("gradient_checkpointing", False),
+    )
+    reasons = refused(settings)
+    if BARE in reasons:
+        # Not even two of the reference.
+        raise DsLoraError(reasons[BARE])
+    settings = replace(settings, methods=tuple(name for name in MEASURED if name not in reasons))
+    return {
+        **run_bench(settings),
+        "refusedMethods": reasons,
+        "latency": measure_latency(base, preset.max_tokens, answers, settings.methods),
+    }
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -75,37 +106,41 @@ def _measurement(path: Path) -> dict[str, Any] | None:
     return None if found is None or "refused" in found else found
 
 
-def _check_latency(base: str, max_tokens: int) -> None:
-    specs = [_spec(base, method, max_tokens) for method in (*METHODS, "lora")]
-    # Nothing is trained there, but what training adds to adapters is little beside their bases.
-    check_memory(specs, TrainSettings(batch_size=1), "cpu")
-
-
 @torch.inference_mode()
-def measure_latency(base: str, max_tokens: int, answers: int) -> dict[str, dict[str, float]]:
-    """Time of one forward pass of one text over LoRA's, methods taking turns, on the CPU.
+def measure_latency(base: str, max_tokens: int, answers: int, methods: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    """Time of one forward pass of one text over LoRA's, methods taking turns; without those that do not fit.
 
     LoRA is measured as it is trained, beside the base's weights, and merged into them, as it is served.
     """
-    models = {method: _untrained(base, method, max_tokens) for method in METHODS}
-    merged = _untrained(base, "lora", max_tokens)
-    merged.encoder = merged.method.merged(merged.encoder)
-    models[MERGED] = merged
+    device = resolve_device("auto")
     encoder = text_encoder(load_tokenizer(resolve_base(base)), ("nfkc",), max_tokens, max_tokens // 4)
     windows = [encoder.windows(encoder.ids(text.format(term="", a="a", A="A")))[0] for text in TEMPLATES["en"]]
+    method_of = {name: name for name in (_REFERENCE, *methods)} | {MERGED: _REFERENCE}
+    # Nothing is trained there, but what training adds to adapters is little beside their bases.
+    alone = TrainSettings(batch_size=1)
+    plans = {name: make_plan(_spec(base, method, max_tokens), alone, device.type) for name, method in method_of.items()}
+    found: dict[str, dict[str, float]] = {}
+    for names in groups(plans, _REFERENCE, device_memory(device.type))[0]:
+        models = {name: _untrained(base, method_of[name], max_tokens, name == MERGED).to(device) for name in names}
 
-    def timed(name: str, number: int) -> float:
-        ids, mask = (torch.tensor(part) for part in encoder.pad([windows[number % len(windows)]]))
-        started = time.perf_counter()
-        models[name](ids, mask)
-        return time.perf_counter() - started
+        def timed(name: str, number: int, models: dict[str, Classifier] = models) -> float:
+            ids, mask = (torch.tensor(part, device=device) for part in encoder.pad([windows[number % len(windows)]]))
+            started = perf_counter()
+            models[name](ids, mask)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            return perf_counter() - started
 
-    seconds = take_turns(list(models), _WARM_UP + answers, _WARM_UP, timed)
-    return {name: ratio(values, seconds["lora"], 0) for name, values in seconds.items()}
+        seconds = take_turns(names, _WARM_UP + answers, _WARM_UP, timed)
+        found |= {name: ratio(values, seconds[_REFERENCE], 0) for name, values in seconds.items()}
+    return found
 
 
-def _untrained(base: str, method: str, max_tokens: int) -> Classifier:
-    return build_classifier(_spec(base, method, max_tokens)).eval()
+def _untrained(base: str, method: str, max_tokens: int, merged: bool) -> Classifier:
+    model = build_classifier(_spec(base, method, max_tokens)).eval()
+    if merged:
+        model.encoder = model.method.merged(model.encoder)
+    return model
 
 
 def _spec(base: str, method: str, max_tokens: int) -> ClassifierSpec:
@@ -121,43 +156,73 @@ def _spec(base: str, method: str, max_tokens: int) -> ClassifierSpec:
     )
 
 
-def cost(out: Path, preset: Preset) -> list[str]:
-    """Lines of the section; none where nothing was measured."""
+def cost(out: Path, preset: Preset, development: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Lines of the section; none where nothing was measured.
+
+    Args:
+        out: Folder of the report.
+        preset: Whose bases are looked for.
+        development: Macro-F1 on the development split, by base and label, where it is known.
+    """
     lines: list[str] = []
     for base in preset.bases:
         found = _read(cost_file(out, preset, base))
         if found is None:
             continue
-        lines += bullets([f"{base}: not measured: {found['refused']}"]) if "refused" in found else _shown(found)
+        if "refused" in found:
+            lines += bullets([f"{base}: not measured: {found['refused']}"])
+        else:
+            lines += _shown(found, development.get(base, {}))
     return lines
 
 
-def _shown(found: dict[str, Any]) -> list[str]:
+def _shown(found: dict[str, Any], development: Mapping[str, float]) -> list[str]:
     settings = found["settings"]
-    names = dict.fromkeys((*found["methods"], *found["latency"]))
+    names = dict.fromkeys((NGRAMS, *found["methods"], *found["latency"]))
+    checkpointing = ", gradient checkpointing" if settings["gradient_checkpointing"] else ""
     return [
         f"{settings['base']}, {settings['rows']} texts of random ids in batches of {settings['batch_size']}, "
-        f"{found['device']}. Over LoRA, as medians of neighbouring steps with 95 % intervals; memory is the peak of "
-        "one process a method; latency is one forward pass of PyTorch on the CPU for one text.",
+        f"{settings['precision']}{checkpointing}, {found['device']}. Over LoRA, as medians of neighbouring steps with "
+        "95 % intervals; memory is the peak of one process a method; latency is one forward pass of PyTorch for one "
+        "text. Development is table 1's macro-F1, in points.",
         "",
         *table(
-            ["method", "paper: time, memory, latency", "training time", "peak memory", "latency at batch 1"],
             [
-                [
-                    name,
-                    ", ".join(_PAPER.get(name, (NOTHING,))),
-                    over(found["methods"].get(name, {}).get("time")),
-                    percent(found["methods"].get(name, {}).get("memory")),
-                    over(found["latency"].get(name)),
-                ]
-                for name in names
-                if name != "lora"
+                "method",
+                "paper: time, memory, latency",
+                "development",
+                "parameters",
+                "rows/s",
+                "training time",
+                "peak memory",
+                "over LoRA",
+                "latency at batch 1",
             ],
+            [_row(name, found, development) for name in names],
         ),
         *bullets(
             [
                 f"Rows a second of the training loop over those of a {BARE}, both with LoRA: "
-                f"{over(found['loopOverBare'])}."
+                f"{over(found['loopOverBare'])}.",
+                *(f"{label_of(name)}: not measured: {reason}" for name, reason in found["refusedMethods"].items()),
             ]
         ),
+    ]
+
+
+def _row(name: str, found: dict[str, Any], development: Mapping[str, float]) -> list[str]:
+    label = "LoRA, merged" if name == MERGED else label_of(name)
+    measured = found["methods"].get(name)
+    macro_f1 = development.get(label)
+    reference = name == _REFERENCE
+    return [
+        label,
+        ", ".join(_PAPER.get(name, (NOTHING,))),
+        NOTHING if macro_f1 is None else points(macro_f1),
+        f"{measured['parameters']:,}" if measured else NOTHING,
+        f"{measured['rowsPerSecond']:.1f}" if measured else NOTHING,
+        over(measured["time"]) if measured and not reference else NOTHING,
+        f"{measured['peakBytes'] / 2**20:,.0f} MB" if measured and "peakBytes" in measured else NOTHING,
+        percent(measured.get("memory")) if measured and not reference else NOTHING,
+        NOTHING if reference else over(found["latency"].get(name)),
     ]

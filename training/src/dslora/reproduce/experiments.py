@@ -80,12 +80,17 @@ _LABELS: Final = {
 _IN_PAPER: Final = ("zero-shot", "full", "lora", "dora", "adalora", "qlora", "houlsby", "ds-lora")
 
 
+def label_of(method: str) -> str:
+    """What tables call a method with the preset's settings."""
+    return _LABELS.get(method, method)
+
+
 def _every_method(preset: Preset) -> tuple[Variant, ...]:
     others = [name for name in (NGRAMS, *METHODS) if name not in (_LORA.method, _EQUAL.method)]
     return (
         _LORA,
         _EQUAL,
-        *(Variant(_LABELS.get(name, name), name, beyond=name not in _IN_PAPER) for name in others),
+        *(Variant(label_of(name), name, beyond=name not in _IN_PAPER) for name in others),
     )
 
 

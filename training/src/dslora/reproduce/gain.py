@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import onnx_ir as ir
 
-from dslora.bench import ratio, take_turns
 from dslora.classifier import Classifier
 from dslora.export.graph import build_graph
 from dslora.export.layouts import AUTO, SHAPES, arrange, candidates
@@ -27,6 +26,7 @@ from dslora.reproduce.presets import Preset
 from dslora.reproduce.results import Results
 from dslora.run import load_run
 from dslora.run_record import RUN_FILE
+from dslora.turns import ratio, take_turns
 
 _SEED: Final = 0
 _ROUNDS: Final = 60

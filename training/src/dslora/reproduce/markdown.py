@@ -31,7 +31,7 @@ def differing(value: Difference | None) -> str:
 
 
 def over(ratio: Mapping[str, float] | None) -> str:
-    """Signed percent over a reference with interval, of what :func:`dslora.bench.ratio` measured."""
+    """Signed percent over a reference with interval, of what :func:`dslora.turns.ratio` measured."""
     if ratio is None:
         return NOTHING
     return f"{percent(ratio['ratio'])} [{percent(ratio['low'])}, {percent(ratio['high'])}]"

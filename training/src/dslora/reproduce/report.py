@@ -98,11 +98,15 @@ def _preset(
     experiments: Sequence[Experiment],
     figures: dict[str, Figure] | None,
 ) -> Iterator[str]:
-    safeguarded: dict[tuple[str, str], dict[str, Row]] = {}
+    known: dict[tuple[str, str], dict[str, Row]] = {}
     for experiment in experiments:
         if experiment.kind == "cost":
-            shown = cost(out, preset)
-            if shown:
+            development = {
+                base: {label: row.development for label, row in by_label.items() if row.by_seed}
+                for (base, data), by_label in known.items()
+                if data in experiment.data
+            }
+            if shown := cost(out, preset, development):
                 yield from (f"### {experiment.title}", "", *shown)
             continue
         for base in preset.bases:
@@ -119,10 +123,10 @@ def _preset(
                 if body:
                     yield from (title, "", *body)
                 if experiment.kind == "comparison":
-                    known = safeguarded.setdefault((base, data), {})
+                    by_label = known.setdefault((base, data), {})
                     for row in rows:
-                        known.setdefault(row.label, row)
-    for (base, data), by_label in safeguarded.items():
+                        by_label.setdefault(row.label, row)
+    for (base, data), by_label in known.items():
         body = sections.safeguards(list(by_label.values()))
         if body:
             which = f", {base}" if len(preset.bases) > 1 else ""

@@ -53,6 +53,11 @@ class Row:
     def gated(self) -> bool:
         return bool(self.by_seed) and "gates" in self.any
 
+    @property
+    def development(self) -> float:
+        """Macro-F1 on the development split, mean over seeds."""
+        return self.mean(lambda result: result["development"]["macroF1"])
+
     def outcomes(self, seeds: Sequence[int] | None = None, fixed: bool = False, split: str | None = None) -> Outcomes:
         """Predictions on that split.
 

@@ -44,7 +44,7 @@ def comparison(rows: Sequence[Row], data: str) -> list[str]:
                 NOTHING if found is None else points(found.detectable),
                 *(measured(row.interval(f1_of_class(index))) for index in range(len(labels))),
                 *([measured(row.interval(germeval))] if data == "germeval2018" else []),
-                points(row.mean(lambda result: result["development"]["macroF1"])),
+                points(row.development),
                 f"{row.mean(lambda result: result['zeros']):.1%}" if of else NOTHING,
                 f"{np.mean(rank):.0f} of {of}" if of else NOTHING,
                 f"{row.any['parameters']:,}",
