@@ -45,7 +45,7 @@ class Gate(nn.Module):
         nn.init.constant_(self.output.bias, bias_init)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x ``[..., in_features]`` -> ``[...]`` in (0, 1). Computed in the dtype of the gate's weights."""
+        """x ``[..., in_features]`` -> ``[...]`` in (0, 1), in the weights' dtype; under autocast in its own."""
         x = x.to(self.output.weight.dtype)
         if self.standardize:
             x = (x - self.input_mean) / self.input_std
