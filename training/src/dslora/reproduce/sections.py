@@ -217,8 +217,8 @@ def examples(rows: Sequence[Row]) -> list[str]:
         for i in always[:_EXAMPLES]
     ]
     return [
-        f"Over {len(common)} seeds DS-LoRA is right where LoRA of the same seed is wrong "
-        f"{gains.sum(axis=1).mean():.0f} times on average, and wrong where LoRA is right "
+        f"Over {len(common)} seed{'s' if len(common) > 1 else ''} DS-LoRA is right where LoRA of the same seed is "
+        f"wrong {gains.sum(axis=1).mean():.0f} times on average, and wrong where LoRA is right "
         f"{losses.sum(axis=1).mean():.0f} times, of {len(truth):,} texts. In every seed the first holds for "
         f"{len(always)} texts and the second for {int(losses.all(axis=0).sum())}. A list of the first kind alone, as "
         f"below and in the paper, shows no advantage. The mean gate of all texts is {mean_gates.mean():.2f} ± "
