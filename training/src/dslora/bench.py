@@ -249,6 +249,12 @@ def measure_memory(settings: BenchSettings) -> dict[str, int]:
     return peaks
 
 
+def release_memory() -> None:
+    """Gives back what models took that are no longer used: what comes next, other processes too, needs it."""
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
 def run_bench(settings: BenchSettings, note: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Everything, as JSON: parameters, seconds, rows a second, bytes, and ratios to LoRA with intervals.
 
@@ -269,9 +275,7 @@ def run_bench(settings: BenchSettings, note: Callable[[str], None] = lambda text
             if name not in times:
                 seconds[name] = measured[name]
                 times[name] = ratio(measured[name], measured[_REFERENCE], settings.seed)
-        # What comes next, other processes too, needs the memory of these models.
-        gc.collect()
-        torch.cuda.empty_cache()
+        release_memory()
     note("memory, one process a method")
     peaks = measure_memory(settings)
     return {

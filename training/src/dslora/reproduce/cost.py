@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 
 from dslora.bases import load_tokenizer, resolve_base
-from dslora.bench import BARE, BenchSettings, refused, run_bench
+from dslora.bench import BARE, BenchSettings, refused, release_memory, run_bench
 from dslora.classifier import Classifier, ClassifierSpec, build_classifier, default_pooling
 from dslora.encoding import text_encoder
 from dslora.errors import DsLoraError
@@ -119,11 +119,12 @@ def measure_latency(base: str, max_tokens: int, answers: int, methods: tuple[str
     # Nothing is trained there, but what training adds to adapters is little beside their bases.
     alone = TrainSettings(batch_size=1)
     plans = {name: make_plan(_spec(base, method, max_tokens), alone, device.type) for name, method in method_of.items()}
-    found: dict[str, dict[str, float]] = {}
-    for names in groups(plans, _REFERENCE, device_memory(device.type))[0]:
+
+    def take(names: tuple[str, ...]) -> dict[str, list[float]]:
+        # Its models end with the call: the next group needs their memory.
         models = {name: _untrained(base, method_of[name], max_tokens, name == MERGED).to(device) for name in names}
 
-        def timed(name: str, number: int, models: dict[str, Classifier] = models) -> float:
+        def timed(name: str, number: int) -> float:
             ids, mask = (torch.tensor(part, device=device) for part in encoder.pad([windows[number % len(windows)]]))
             started = perf_counter()
             models[name](ids, mask)
@@ -131,8 +132,13 @@ def measure_latency(base: str, max_tokens: int, answers: int, methods: tuple[str
                 torch.cuda.synchronize()
             return perf_counter() - started
 
-        seconds = take_turns(names, _WARM_UP + answers, _WARM_UP, timed)
+        return take_turns(names, _WARM_UP + answers, _WARM_UP, timed)
+
+    found: dict[str, dict[str, float]] = {}
+    for names in groups(plans, _REFERENCE, device_memory(device.type))[0]:
+        seconds = take(names)
         found |= {name: ratio(values, seconds[_REFERENCE], 0) for name, values in seconds.items()}
+        release_memory()
     return found
 
 
