@@ -17,17 +17,18 @@ const CARRIAGE_RETURN = 13;
 
 /** @param delimiter one character */
 export function splitCsv(delimiter: string): (buffer: Buffer, atEnd: boolean) => Found<CsvRecord> {
-  return (buffer, atEnd) => {
+  return (read, atEnd) => {
+    // Only whole lines are judged: a `\r` or half a delimiter after a closing quotation mark would look like an error.
+    const buffer = atEnd ? read : read.subarray(0, read.lastIndexOf(NEWLINE) + 1);
     const records: CsvRecord[] = [];
     let used = 0;
     while (used < buffer.length) {
-      const { found, broken } = parseFrom(buffer, used, delimiter, atEnd);
+      const { found, broken } = parseFrom(buffer, used, delimiter);
       records.push(...found);
       used = found.at(-1)?.end ?? used;
       if (broken === undefined || (broken === 'open' && !atEnd)) break;
       const start = skipNewlines(buffer, used);
       const newline = buffer.indexOf(NEWLINE, start);
-      if (newline < 0 && !atEnd) break;
       const end = newline < 0 ? buffer.length : newline + 1;
       records.push({ ...cutNewline(buffer.subarray(start, end)), end, fields: [], problem: 'malformed' });
       used = end;
@@ -37,7 +38,7 @@ export function splitCsv(delimiter: string): (buffer: Buffer, atEnd: boolean) =>
 }
 
 /** @returns what is whole, and whether what follows has an `open` quotation mark or is otherwise wrong */
-function parseFrom(buffer: Buffer, from: number, delimiter: string, atEnd: boolean) {
+function parseFrom(buffer: Buffer, from: number, delimiter: string) {
   const found: CsvRecord[] = [];
   let previous = from;
   let broken: 'open' | 'wrong' | undefined;
@@ -49,8 +50,6 @@ function parseFrom(buffer: Buffer, from: number, delimiter: string, atEnd: boole
       skip_empty_lines: true,
       on_record(fields: string[], { bytes }) {
         const end = from + bytes;
-        // The last one may only look whole because the buffer ends there.
-        if (!atEnd && buffer[end - 1] !== NEWLINE) return null;
         const start = skipNewlines(buffer, previous);
         found.push(checked({ ...cutNewline(buffer.subarray(start, end)), end, fields }));
         previous = end;

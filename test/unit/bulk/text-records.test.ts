@@ -86,6 +86,22 @@ describe('text records', () => {
     );
   });
 
+  it('are whole when a block ends within what follows a quoted field', async () => {
+    for (const [delimiter, text] of [
+      [',', '"1\n2"\r\n3\r\n'],
+      ['；', '"1\n2"；4\n3；5\n'],
+    ] as const) {
+      const bytes = Buffer.from(text);
+      const split = splitCsv(delimiter);
+      const records = await readAll(cut(bytes, Array(bytes.length).fill(1)), split);
+      assert.deepEqual(shown(records), shown(await readAll([bytes], split)));
+      assert.deepEqual(
+        records.map(({ problem }) => problem),
+        [undefined, undefined],
+      );
+    }
+  });
+
   it('lose only the line of a stray quotation mark', async () => {
     const bytes = Buffer.from('1,good\n2,"never closed\n3,"quoted"\n4,in"side\n5,good\n6,"open');
     const records = await readAll([bytes], splitCsv(','));
