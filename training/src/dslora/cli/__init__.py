@@ -5,7 +5,6 @@ dslora pipeline --data olid --data-dir data --out runs/olid --bundle models/olid
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 
 from dslora.cli import (
@@ -22,8 +21,9 @@ from dslora.cli import (
     sweep,
     train,
 )
-from dslora.cli.failures import explained
 from dslora.errors import DsLoraError
+from dslora.failures import explained
+from dslora.workers import quieten_libraries
 
 _COMMANDS = (train, evaluate, export, data, pipeline, reproduce, layouts, precisions, inspect, plan, sweep, bench)
 
@@ -38,19 +38,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _quieten_libraries() -> None:
-    """Leaves the terminal to our own messages and progress bar."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns 0, or 1 after an error that the user can put right."""
     arguments = _parser().parse_args(argv)
-    _quieten_libraries()
+    quieten_libraries()
     try:
         arguments.handler(arguments)
     except DsLoraError as error:

@@ -51,7 +51,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from dslora.sweep import run_workers, table, write_result
+    from dslora.sweep import table, write_result
+    from dslora.workers import run_workers
 
     if arguments.trials < 1 or arguments.workers < 1:
         raise DsLoraError("--trials and --workers must be 1 or more.")
@@ -59,7 +60,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise DsLoraError("A sweep is never overwritten. Delete its folder, or name another --out.")
     sweep, _ = _prepare(arguments)
     given = sys.argv[2:] if sys.argv[1:2] == ["sweep"] else []
-    run_workers(arguments.workers, _work, (arguments,))
+    failed = run_workers(arguments.workers, _work, (arguments,), vars(arguments))
+    if len(failed) == arguments.workers:
+        raise DsLoraError("Every worker of the sweep has failed; what went wrong stands above.")
     result = write_result(sweep, lambda settings: _command(arguments, given, settings))
     print(table(result))
     print(f"\nBest: macro-F1 {result['best']['macroF1']:.4f} on development. The test split was not read.")
@@ -122,14 +125,8 @@ def _check_fits(arguments: argparse.Namespace, space: "Space", dataset: "Dataset
 
 def _work(arguments: argparse.Namespace, number: int) -> None:
     """One worker."""
-    from dslora.cli.failures import explained
     from dslora.sweep import work
 
-    if number:
-        from transformers.utils import logging
-
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
     sweep, dataset = _prepare(arguments)
 
     def train(
@@ -142,16 +139,7 @@ def _work(arguments: argparse.Namespace, number: int) -> None:
         data = data_settings(arguments)
         return train_run(folder, data, spec, settings, dataset=dataset, on_epoch=on_epoch, quiet=True)
 
-    try:
-        work(sweep, train, number, lambda line: print(line, file=sys.stderr))
-    except DsLoraError:
-        raise
-    except Exception as error:
-        # Here, and not where the command ends: that may be in another process.
-        explanation = explained(error, vars(arguments))
-        if explanation is None:
-            raise
-        raise DsLoraError(explanation) from error
+    work(sweep, train, number, lambda line: print(line, file=sys.stderr))
 
 
 def _with(arguments: argparse.Namespace, values: Mapping[str, Any]) -> argparse.Namespace:

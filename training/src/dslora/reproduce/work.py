@@ -1,6 +1,5 @@
 """Computes the cells that are missing; several processes, also on several machines, may share the folders."""
 
-import multiprocessing
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from dslora.run import train_run
 from dslora.run_record import RUN_FILE
 from dslora.train.checkpoint import FILE as CHECKPOINT
 from dslora.train.processes import resolve_device
+from dslora.workers import run_workers
 
 # How often a process that has nothing left to claim looks whether the others have finished.
 _POLL_SECONDS = 5.0
@@ -122,26 +122,14 @@ def drain_in_processes(
     Raises:
         DsLoraError: A process failed; what it printed says why. The others finish what they have begun.
     """
-    if workers == 1:
-        drain(cells, folder, results, data_dir)
-        return
-    context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=drain, args=(list(cells), folder, results, data_dir), name=f"worker {number}")
-        for number in range(1, workers + 1)
-    ]
-    for process in processes:
-        process.start()
-    try:
-        for process in processes:
-            process.join()
-    except KeyboardInterrupt:
-        for process in processes:
-            process.terminate()
-        raise
-    failed = [process.name for process in processes if process.exitcode]
+    failed = run_workers(workers, _drain, (list(cells), folder, results, data_dir), ("base",))
     if failed:
         raise DsLoraError(
             f"{', '.join(failed)} of {workers} failed; the reason is above. Give the command again to go on: "
             "finished cells are kept."
         )
+
+
+def _drain(cells: Sequence[Cell], folder: Path, results: Results, data_dir: str | None, number: int) -> None:
+    """One worker; they need nothing of their own."""
+    drain(cells, folder, results, data_dir)

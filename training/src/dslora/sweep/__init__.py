@@ -10,7 +10,7 @@ happens.
 from dslora.sweep.result import RESULT, table, write_result
 from dslora.sweep.space import Choices, Range, Space, default_space, largest, parse_space
 from dslora.sweep.study import Sweep, open_study, without_test
-from dslora.sweep.worker import Train, run_workers, work
+from dslora.sweep.worker import Train, work
 
 __all__ = [
     "RESULT",
@@ -23,7 +23,6 @@ __all__ = [
     "largest",
     "open_study",
     "parse_space",
-    "run_workers",
     "table",
     "without_test",
     "work",

@@ -1,8 +1,6 @@
 """Trains trials until a sweep has all of them, in one process or several."""
 
 import contextlib
-import multiprocessing
-import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -20,9 +18,6 @@ from dslora.train.loop import DivergenceError, TrainingResult
 
 # So many trials in a row that fail with the same words: not their settings are to blame.
 _HOPELESS: Final = 3
-# An interrupted worker keeps what it has within this time.
-_FAREWELL_SECONDS: Final = 30
-
 
 # Settings by option name, the trial's folder and what to call after each epoch -> the run's result.
 Train = Callable[[Mapping[str, Any], Path, Callable[[Progress, float], None]], TrainingResult]
@@ -125,41 +120,3 @@ def _check_hope(study: optuna.Study, number: int, failure: DsLoraError) -> None:
         study.set_user_attr(uncounted(each), True)
     reason = f"The last {_HOPELESS} trials failed alike" if trained else "A trial failed before any had trained"
     raise DsLoraError(f"{reason}, so the sweep ends here: {failure} To go on with others, give the command again.")
-
-
-def run_workers(count: int, start: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    """Runs ``start(*arguments, number)`` in ``count`` processes; with one, in this one.
-
-    Raises:
-        DsLoraError: Every worker has failed.
-    """
-    if count == 1:
-        start(*arguments, 0)
-        return
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_run_worker, args=(start, arguments, number)) for number in range(count)]
-    for worker in workers:
-        worker.start()
-    try:
-        for worker in workers:
-            worker.join()
-    except KeyboardInterrupt:
-        # A terminal interrupts all of them, and each puts back what it was at.
-        for worker in workers:
-            worker.join(_FAREWELL_SECONDS)
-        raise
-    finally:
-        for worker in workers:
-            worker.terminate()
-    if all(worker.exitcode for worker in workers):
-        raise DsLoraError("Every worker of the sweep has failed; what went wrong stands above.")
-
-
-def _run_worker(start: Callable[..., None], arguments: tuple[Any, ...], number: int) -> None:
-    """One process. Says what ends it in a line, as the command itself does."""
-    try:
-        start(*arguments, number)
-    except DsLoraError as error:
-        sys.exit(f"dslora: worker {number}: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
