@@ -7,12 +7,13 @@ from pathlib import Path
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     from dslora.bases import DEFAULT_BASE
-    from dslora.methods import METHODS
+    from dslora.methods import TRAINED
 
-    trained = sorted(name for name, method in METHODS.items() if method.trains)
     bench = commands.add_parser("bench", help="time and peak memory of methods beside LoRA, on the same batches")
     bench.add_argument("--base", default=DEFAULT_BASE, help=f"as for dslora train (default: {DEFAULT_BASE})")
-    bench.add_argument("--methods", nargs="+", choices=trained, default=["lora", "dora", "ds-lora"], metavar="METHOD")
+    bench.add_argument(
+        "--methods", nargs="+", choices=sorted(TRAINED), default=["lora", "dora", "ds-lora"], metavar="METHOD"
+    )
     bench.add_argument("--rows", type=int, default=640, help="texts an epoch (default: 640)")
     bench.add_argument("--batch-size", type=int, default=16, help="texts a step (default: 16)")
     bench.add_argument("--max-tokens", type=int, default=128, help="longest text (default: 128)")

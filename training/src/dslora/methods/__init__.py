@@ -31,6 +31,9 @@ METHODS: dict[str, Method] = {
     )
 }
 
+# Names of those that have something to train.
+TRAINED: tuple[str, ...] = tuple(name for name, method in METHODS.items() if method.trains)
+
 # Configuration classes, the product's own first: an option that several have is documented by the first.
 SETTINGS: tuple[type[MethodSettings], ...] = (
     GatedSettings,
@@ -47,6 +50,7 @@ SETTINGS: tuple[type[MethodSettings], ...] = (
 __all__ = [
     "METHODS",
     "SETTINGS",
+    "TRAINED",
     "AdaLoraSettings",
     "DsQLoraSettings",
     "EqualSettings",

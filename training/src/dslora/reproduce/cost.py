@@ -19,7 +19,7 @@ from dslora.classifier import Classifier, ClassifierSpec, build_classifier, defa
 from dslora.encoding import text_encoder
 from dslora.errors import DsLoraError
 from dslora.files import write_json
-from dslora.methods import METHODS, find_method
+from dslora.methods import TRAINED, find_method
 from dslora.ngrams import NAME as NGRAMS
 from dslora.plan import make_plan
 from dslora.plan.fit import device_memory
@@ -32,7 +32,6 @@ from dslora.train.processes import resolve_device
 from dslora.train.settings import TrainSettings
 from dslora.turns import groups, ratio, take_turns
 
-MEASURED: Final = tuple(name for name, method in METHODS.items() if method.trains)
 MERGED: Final = "lora, merged"
 _REFERENCE: Final = "lora"
 # The paper's, over LoRA.
@@ -74,7 +73,7 @@ def _measure(preset: Preset, base: str, rows: int, answers: int) -> dict[str, An
     training = preset.training
     settings = BenchSettings(
         base,
-        MEASURED,
+        TRAINED,
         rows,
         # What is computed at once.
         training["batch_size"] // training.get("accumulation", 1),
@@ -86,7 +85,7 @@ def _measure(preset: Preset, base: str, rows: int, answers: int) -> dict[str, An
     if BARE in reasons:
         # Not even two of the reference.
         raise DsLoraError(reasons[BARE])
-    settings = replace(settings, methods=tuple(name for name in MEASURED if name not in reasons))
+    settings = replace(settings, methods=tuple(name for name in TRAINED if name not in reasons))
     return {
         **run_bench(settings),
         "refusedMethods": reasons,
