@@ -33,6 +33,8 @@ const { values: options } = parseArgs({
 if (options.full) process.env.DSLORA_TEST_FULL = '1';
 // Hundreds of processes of Node are started, and each would compile the same files again.
 process.env.NODE_COMPILE_CACHE ||= join(ROOT, 'node_modules/.cache/node');
+// So would Python where it is told to keep nothing, as in many images.
+process.env.PYTHONDONTWRITEBYTECODE = '';
 
 /** Building an image waits for disks more than for processors, so others have the second core meanwhile. */
 const LONGEST = [

@@ -123,7 +123,7 @@ def test_a_method_that_does_not_fit_beside_lora_is_refused(
     assert main(arguments(base, tmp_path / "bench.json")) == 1
     said = capsys.readouterr().err
     assert f"ds-lora of {base} takes turns with lora, so both are in memory at once: about " in said
-    assert "there are 0.0 MB (cpu)" in said
+    assert "there are 0.0 MiB (cpu)" in said
     assert "--base-precision bf16" in said
 
 

@@ -139,7 +139,7 @@ def test_the_hint_at_four_bits_says_what_a_plan_of_them_says(
     method: str, quantized: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", "--base", "llama3-8b", "--method", method, "--memory", "8GB"]) == 1
-    hint = re.search(r"With a 4-bit base \((.*?)\) it would be about ([\d.]+ GB)\.", capsys.readouterr().err)
+    hint = re.search(r"With a 4-bit base \((.*?)\) it would be about ([\d.]+ GiB)\.", capsys.readouterr().err)
     assert hint is not None
     typed, said = hint.groups()
     assert f"--method {quantized} " in typed
@@ -169,7 +169,7 @@ def test_a_plan_is_read_as_a_page(base: str) -> None:
     assert page.startswith(f"qlora on {base}\n")
     assert re.search(rf"  trained +{plan.counts.trainable:,}  \(", page)
     assert "batches of 4 texts of 32 tokens" in page
-    assert re.search(rf"  total +{re.escape(size(plan.memory.total))}  of 1\.0 GB\n", page)
+    assert re.search(rf"  total +{re.escape(size(plan.memory.total))}  of 1\.0 GiB\n", page)
     assert all(re.search(rf"  {name} +{re.escape(size(value))}\n", page) for name, value in plan.serving.items())
     assert "Time: about 75 s for 6 epochs of 1,000 posts on 2 cores." in page
     assert "Licence" not in page

@@ -218,7 +218,7 @@ def test_workers_share_memory_and_may_be_told_to_try(
     monkeypatch.setattr("dslora.plan.fit.device_memory", lambda device: 2**30)
     assert main([*command, "--search", "rank=2,4", "--workers", "2"]) == 1
     error = capsys.readouterr().err
-    assert "there are 512.0 MB for each process" in error
+    assert "there are 512.0 MiB for each process" in error
     assert "With --ignore-memory it is tried all the same." in error
     assert not (tmp_path / "sweep").exists()
     monkeypatch.setattr("dslora.plan.fit.device_memory", lambda device: 2**20)

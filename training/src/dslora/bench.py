@@ -314,7 +314,7 @@ def table(result: dict[str, Any]) -> str:
     ]
     for name, row in result["methods"].items():
         timing = row["time"]
-        memory = f"{row['peakBytes'] / 2**20:.0f} MB | {row['memory']:.3f}" if "peakBytes" in row else "– | –"
+        memory = f"{row['peakBytes'] / 2**20:.0f} MiB | {row['memory']:.3f}" if "peakBytes" in row else "– | –"
         lines.append(
             f"| {name} | {row['parameters']:,} | {row['rowsPerSecond']:.1f} "
             f"| {timing['ratio']:.3f} ({timing['low']:.3f}–{timing['high']:.3f}) | {memory} |"

@@ -165,7 +165,7 @@ def test_what_does_not_fit_into_memory_is_recorded_before_anything_is_loaded(
     full = replace(cell, method="full", adapter={}, l1=None)
     work.drain([full], tmp_path / "cells", results, None, silent)
     assert str(results.refusal(full)).startswith("full on ")
-    assert "there are 1.0 MB" in str(results.refusal(full))
+    assert "there are 1.0 MiB" in str(results.refusal(full))
 
 
 def test_equal_cells_of_several_tables_are_planned_once(preset: Preset, tmp_path: Path) -> None:

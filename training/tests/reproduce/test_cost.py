@@ -49,9 +49,9 @@ def test_cost_is_measured_once_and_shown_beside_the_paper(
     measure_cost(tmp_path, preset)
     assert path.read_bytes() == before
     page = "\n".join(cost(tmp_path, preset, {base: {"DS-LoRA": 0.7701, "n-grams": 0.682}}))
-    figures = "1,234 | 25.3 | +3.1 % [−1.0 %, +7.0 %] | 1,300 MB | +1.2 % |"
+    figures = "1,234 | 25.3 | +3.1 % [−1.0 %, +7.0 %] | 1,300 MiB | +1.2 % |"
     assert f"| DS-LoRA | +12.4 %, +2.2 %, +9.4 % | 77.0 | {figures}" in page
-    assert "| LoRA | — | — | 1,234 | 25.3 | — | 1,300 MB | — | — |" in page
+    assert "| LoRA | — | — | 1,234 | 25.3 | — | 1,300 MiB | — | — |" in page
     assert "| n-grams | — | 68.2 | — | — | — | — | — | — |" in page
     over = "Rows a second of the training loop over those of a bare PyTorch loop, both with LoRA: "
     assert f"- {over}−4.3 % [−6.0 %, −3.0 %]." in page

@@ -13,6 +13,7 @@ from base_folder import make_base
 from dslora.cli import main
 from dslora.reproduce.bootstrap import Difference, Outcomes, difference, draw, macro_f1
 from dslora.reproduce.experiments import EXPERIMENTS, find_experiments
+from dslora.reproduce.markdown import NOTHING, across, detectable
 from dslora.reproduce.plan import make_cell
 from dslora.reproduce.presets import PRESETS
 from dslora.reproduce.report import render, write_report
@@ -20,7 +21,7 @@ from dslora.reproduce.reproduction import RESULTS, reproduce
 from dslora.reproduce.results import Results, pack
 from dslora.reproduce.rows import gather
 from dslora.reproduce.sections import comparison, examples
-from dslora.reproduce.statement import compared, gate_worth
+from dslora.reproduce.statement import compared, gate_worth, points
 from reproduction_data import write_splits
 
 TINY = PRESETS["tiny"]
@@ -54,7 +55,7 @@ def test_resamples_measure_what_scikit_learn_measures_on_the_drawn_texts() -> No
 
 def test_differences_are_paired() -> None:
     one, other = outcomes(1, 0.75), outcomes(2, 0.7)
-    assert difference(macro_f1, one, one) == Difference(0.0, (0.0, 0.0), 0.0)
+    assert difference(macro_f1, one, one) == Difference(0.0, (0.0, 0.0), 0.0, 3)
     found, reverse = difference(macro_f1, one, other), difference(macro_f1, other, one)
     assert found.value == pytest.approx(one.mean(macro_f1) - other.mean(macro_f1))
     assert found.interval95 == pytest.approx((-reverse.interval95[1], -reverse.interval95[0]))
@@ -91,15 +92,42 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 def test_sentences_follow_from_the_figures(
     value: float, interval: tuple[float, float], gain: float | None, said: list[str], unsaid: str
 ) -> None:
-    sentence = compared("DS-LoRA", "LoRA", Difference(value, interval, 0.019), gain)
+    sentence = compared("DS-LoRA", "LoRA", Difference(value, interval, 0.019, 3), gain)
     assert all(words in sentence for words in said), sentence
     assert unsaid not in sentence
 
 
+def test_one_seed_says_nothing_of_seeds() -> None:
+    found = difference(macro_f1, outcomes(1, 0.75, seeds=1), outcomes(2, 0.7, seeds=1))
+    assert found.detectable is None
+    assert detectable(found) == NOTHING
+    said = compared("DS-LoRA", "LoRA", Difference(0.004, (-0.01, 0.018), None, 1), 1.2)
+    assert said == (
+        "DS-LoRA: no difference from LoRA seen (+0.4 points, 95 % interval of texts alone, one seed −1.0 to +1.8)."
+    )
+    assert across([0.25], points) == "25.0"
+    assert across([0.25, 0.3, 0.2], points) == "25.0 (20.0 to 30.0)"
+
+
+def test_a_limit_that_is_printed_as_0_is_not_seen() -> None:
+    assert not Difference(-0.018, (-0.038, -0.0004), 0.02, 3).seen
+    assert Difference(-0.018, (-0.038, -0.0006), 0.02, 3).seen
+    assert not Difference(0.018, (0.0004, 0.038), 0.02, 3).seen
+
+
+def test_each_combination_of_few_seeds_is_drawn_equally_often() -> None:
+    rows, counts = np.unique(draw(10, 3).seeds, axis=0, return_counts=True)
+    assert len(rows) == 27
+    assert counts.max() - counts.min() <= 1
+    # Not in step with the texts, nor all of them where there are too many.
+    assert len(np.unique(draw(10, 3).seeds[:27], axis=0)) < 27
+    assert draw(10, 20).seeds.shape == (10_000, 20)
+
+
 def test_sentences_about_gates_follow_from_the_figures() -> None:
-    assert "worth 1.0 points" in gate_worth("x", Difference(0.01, (0.005, 0.015), 0.007))
+    assert "worth 1.0 points" in gate_worth("x", Difference(0.01, (0.005, 0.015), 0.007, 3))
     assert "better with gates fixed to their mean, by 1.0" in gate_worth(
-        "x", Difference(-0.01, (-0.015, -0.005), 0.007)
+        "x", Difference(-0.01, (-0.015, -0.005), 0.007, 3)
     )
 
 
@@ -179,6 +207,8 @@ def test_the_page_has_every_table_beside_the_paper(out: Path) -> None:
     ):
         assert words in page, words
     assert "### Table 6" not in page
+    missing = page[page.index("### Not run") :]
+    assert "- Table 6: other data sets, jigsaw\n- Table 6: other data sets, germeval2018\n- Table 7: cost\n" in missing
     # It shares rows with table 3, which is whole.
     assert "### Table 4: kinds of gates\n\nUnfinished: 2 of 8 rows have been run." in page
     for name in ("tiny-table3", "tiny-figure3"):

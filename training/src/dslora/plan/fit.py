@@ -96,5 +96,5 @@ def _what_would_fit(plan: Plan, memory: int) -> str:
 
 def size(count: float) -> str:
     if count < 2**30:
-        return f"{count / 2**20:.1f} MB"
-    return f"{count / 2**30:.1f} GB"
+        return f"{count / 2**20:.1f} MiB"
+    return f"{count / 2**30:.1f} GiB"

@@ -188,8 +188,9 @@ def _shown(found: dict[str, Any], development: Mapping[str, float]) -> list[str]
     return [
         f"{settings['base']}, {settings['rows']} texts of random ids in batches of {settings['batch_size']}, "
         f"{settings['precision']}{checkpointing}, {found['device']}. Over LoRA, as medians of neighbouring steps with "
-        "95 % intervals; memory is the peak of one process a method; latency is one forward pass of PyTorch for one "
-        "text. Development is table 1's macro-F1, in points.",
+        "95 % intervals; rows/s are of all steps together, which a few slow ones lower; memory is the peak of one "
+        "process a method; latency is one forward pass of PyTorch for one text. Development is table 1's macro-F1, in "
+        "points.",
         "",
         *table(
             [
@@ -227,7 +228,7 @@ def _row(name: str, found: dict[str, Any], development: Mapping[str, float]) -> 
         f"{measured['parameters']:,}" if measured else NOTHING,
         f"{measured['rowsPerSecond']:.1f}" if measured else NOTHING,
         over(measured["time"]) if measured and not reference else NOTHING,
-        f"{measured['peakBytes'] / 2**20:,.0f} MB" if measured and "peakBytes" in measured else NOTHING,
+        f"{measured['peakBytes'] / 2**20:,.0f} MiB" if measured and "peakBytes" in measured else NOTHING,
         percent(measured.get("memory")) if measured and not reference else NOTHING,
         NOTHING if reference else over(found["latency"].get(name)),
     ]

@@ -1,6 +1,6 @@
 """Pieces of Markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from dslora.evaluation.metrics import Measurement
 from dslora.reproduce.bootstrap import Difference
@@ -28,6 +28,17 @@ def differing(value: Difference | None) -> str:
     low, high = value.interval95
     text = f"{points(value.value, True)} [{points(low, True)}, {points(high, True)}]"
     return f"**{text}**" if value.seen else text
+
+
+def detectable(value: Difference | None) -> str:
+    """Points of the smallest difference that would have been seen."""
+    return NOTHING if value is None or value.detectable is None else points(value.detectable)
+
+
+def across(values: Sequence[float], shown: Callable[[float], str]) -> str:
+    """Mean over seeds, and the lowest and highest of one: three seeds or so have no interval worth the name."""
+    mean = shown(sum(values) / len(values))
+    return mean if len(values) == 1 else f"{mean} ({shown(min(values))} to {shown(max(values))})"
 
 
 def over(ratio: Mapping[str, float] | None) -> str:

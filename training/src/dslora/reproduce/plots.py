@@ -23,6 +23,8 @@ _GREY: Final = "#666666"
 _GREEN: Final = "#009E73"
 # What the penalty makes zero at once, as curves show it.
 _UNITS: Final = (("element", "DS-LoRA", _ORANGE, "s"), ("component", "DS-LoRA, whole components", _GREEN, "D"))
+# On the axis of λ, so that intervals of two curves do not hide each other.
+_ASIDE: Final = {"element": -0.003, "component": 0.003}
 # Any: the stubs want each name as a literal.
 _STYLE: Final[Any] = {
     "figure.facecolor": "white",
@@ -80,7 +82,8 @@ def differences(rows: Sequence[Row], title: str) -> Figure | None:
                 axes.plot(row.paper.gain, place, "D", color=_ORANGE, fillstyle="none", label=label)
                 published = True
         axes.set_yticks(range(len(found)), [row.label for row, _ in reversed(found)])
-        axes.set_xlabel("macro-F1 less LoRA's, points (95 % interval over seeds and texts)")
+        over = "texts, one seed" if all(change.seeds == 1 for _, change in found) else "seeds and texts"
+        axes.set_xlabel(f"macro-F1 less LoRA's, points (95 % interval over {over})")
         axes.set_title(title, loc="left")
         if published:
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1))
@@ -88,10 +91,13 @@ def differences(rows: Sequence[Row], title: str) -> Figure | None:
 
 
 def ranks(rows: Sequence[Row], title: str) -> Figure | None:
-    """Macro-F1 of LoRA and DS-LoRA over ranks."""
+    """Macro-F1 of LoRA and DS-LoRA over ranks, of the seeds that all points have."""
     shown = [row for row in rows if row.by_seed]
     if not shown:
         return None
+    # A point of more seeds than its neighbours would bend the curve by them.
+    seeds = sorted(set.intersection(*(set(row.by_seed) for row in shown))) or None
+    number = f", {len(seeds)} seed{'s' if len(seeds) > 1 else ''}" if seeds else ""
     with pyplot.rc_context(_STYLE):
         figure, axes = pyplot.subplots(figsize=(6, 3.6))
         for method, label, colour, marker, shift in (
@@ -102,14 +108,15 @@ def ranks(rows: Sequence[Row], title: str) -> Figure | None:
             if curve:
                 # Side by side, so that intervals do not hide each other.
                 places = [row.variant.adapter["rank"] * shift for row in curve]
-                _curve(axes, places, [row.interval(macro_f1) for row in curve], label, colour, marker)
+                values = [row.outcomes(seeds).interval(macro_f1) for row in curve]
+                _curve(axes, places, values, label, colour, marker)
         every = sorted({row.variant.adapter["rank"] for row in shown})
         axes.set_xscale("log", base=2)
         axes.set_xticks(every, [str(rank) for rank in every])
         axes.minorticks_off()
         axes.set_xlabel("rank")
-        axes.set_ylabel("macro-F1, points")
-        axes.set_title(title, loc="left")
+        axes.set_ylabel("macro-F1, points (95 % interval)")
+        axes.set_title(f"{title}{number}", loc="left")
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
         return figure
 
@@ -125,12 +132,12 @@ def strengths(rows: Sequence[Row], title: str) -> Figure | None:
         if reference is not None:
             lora = reference.interval(macro_f1)
             above.axhspan(100 * lora.interval95[0], 100 * lora.interval95[1], color=_BLUE, alpha=0.12, linewidth=0)
-            above.axhline(100 * lora.value, color=_BLUE, linestyle="--", label="LoRA")
+            above.axhline(100 * lora.value, color=_BLUE, linestyle="--", label="LoRA and its interval")
         for unit, label, colour, marker in _UNITS:
             curve = [row for row in shown if unit_of(row.variant) == unit]
             if not curve:
                 continue
-            places = [float(row.variant.l1.get("strength", 0.0)) for row in curve]
+            places = [float(row.variant.l1.get("strength", 0.0)) + _ASIDE[unit] for row in curve]
             _curve(above, places, [row.interval(macro_f1) for row in curve], label, colour, marker)
             zeros = [[100 * result["zeros"] for result in row.by_seed.values()] for row in curve]
             middle = [sum(values) / len(values) for values in zeros]
@@ -139,7 +146,7 @@ def strengths(rows: Sequence[Row], title: str) -> Figure | None:
                 [max(values) - mean for mean, values in zip(middle, zeros, strict=True)],
             ]
             below.errorbar(places, middle, yerr=spans, color=colour, marker=marker, capsize=3)
-        above.set_ylabel("macro-F1, points")
+        above.set_ylabel("macro-F1, points\n(95 % interval)")
         # Above the legend, which is as wide as the figure.
         above.set_title(title, loc="left", pad=24)
         above.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
@@ -161,7 +168,7 @@ def gains(found: Mapping[str, Any], variants: Sequence[Variant], title: str) -> 
             curve = [variant for variant in measured if unit_of(variant) == unit]
             if not curve:
                 continue
-            places = [float(variant.l1.get("strength", 0.0)) for variant in curve]
+            places = [float(variant.l1.get("strength", 0.0)) + _ASIDE[unit] for variant in curve]
             own = [models[variant.label] for variant in curve]
             left = [100 * each["rank"]["left"] / each["rank"]["of"] for each in own]
             panels[0].plot(places, left, color=colour, marker=marker, label=label)
@@ -172,7 +179,7 @@ def gains(found: Mapping[str, Any], variants: Sequence[Variant], title: str) -> 
                 _curve(panel, places, more, label, colour, marker)
         for panel, shape in zip(panels[2:], found["shapes"], strict=True):
             panel.axhline(0, color=_BLUE, linestyle="--")
-            panel.set_ylabel(f"time at {shape} over\nmerged LoRA's, %")
+            panel.set_ylabel(f"time at {shape} over\nmerged LoRA's, %\n(95 % interval)")
         panels[0].set_ylabel("rank left, %")
         panels[0].set_ylim(0, 105)
         panels[0].set_title(title, loc="left", pad=24)

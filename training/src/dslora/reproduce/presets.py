@@ -118,8 +118,9 @@ PRESETS: Final[Mapping[str, Preset]] = {
         Preset(
             name="tiny",
             summary="all-MiniLM-L6-v2 (22.6 M parameters, an English sentence encoder), 4,000 training rows, at most 4 "
-            "epochs, every setting fixed beforehand (chosen with seed 0 on OLID's development split, see "
-            "docs/models.md). A smoke run by nature: the paper's base models are 300 times larger.",
+            "epochs, every setting fixed beforehand: chosen for DS-LoRA with seed 0 on OLID's development split "
+            "(docs/models.md), and the same for other methods and data sets, which may do better with their own. A "
+            "smoke run by nature: the paper's base models are 300 times larger.",
             bases=("all-MiniLM-L6-v2",),
             training={**_COMMON, "epochs": 4, "train_rows": 4000, **dict.fromkeys(_ONE_RATE, 1e-3)},
             rank=8,

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from dslora.evaluation.metrics import by_class
+from dslora.evaluation.metrics import Integers, by_class
 from dslora.reproduce import paper
-from dslora.reproduce.bootstrap import f1_of_class, germeval, macro_f1, mean_interval
-from dslora.reproduce.markdown import NOTHING, bullets, differing, measured, table
+from dslora.reproduce.bootstrap import Difference, f1_of_class, germeval, macro_f1
+from dslora.reproduce.markdown import NOTHING, across, bullets, detectable, differing, measured, table
 from dslora.reproduce.results import unpack
 from dslora.reproduce.rows import Row, reference_of
 from dslora.reproduce.statement import compared, gate_worth, points
@@ -41,14 +41,14 @@ def comparison(rows: Sequence[Row], data: str) -> list[str]:
                 _published(row),
                 measured(row.interval(macro_f1)),
                 differing(found),
-                NOTHING if found is None else points(found.detectable),
+                detectable(found),
                 *(measured(row.interval(f1_of_class(index))) for index in range(len(labels))),
                 *([measured(row.interval(germeval))] if data == "germeval2018" else []),
                 points(row.development),
                 f"{row.mean(lambda result: result['zeros']):.1%}" if of else NOTHING,
                 f"{np.mean(rank):.0f} of {of}" if of else NOTHING,
                 f"{row.any['parameters']:,}",
-                str(len(row.by_seed)),
+                _seeds(row, found),
             ]
         )
         if found is not None and reference is not None:
@@ -63,6 +63,12 @@ def comparison(rows: Sequence[Row], data: str) -> list[str]:
         note += " Of rows with one seed, intervals cover texts alone."
     refused = [f"{row.label}: not run: {row.refused}" for row in rows if not row.by_seed]
     return [note, "", *table(head, lines), *bullets(sentences + refused), *_gates_of(measured_rows)]
+
+
+def _seeds(row: Row, found: Difference | None) -> str:
+    """How many, and how many the reference has too."""
+    own = len(row.by_seed)
+    return f"{own}" if found is None or found.seeds == own else f"{own}, of which LoRA has {found.seeds}"
 
 
 def _published(row: Row) -> str:
@@ -92,7 +98,7 @@ def _gates_of(rows: Sequence[Row]) -> list[str]:
                 row.label,
                 measured(row.outcomes(fixed=True).interval(macro_f1)),
                 differing(worth),
-                points(worth.detectable),
+                detectable(worth),
                 *(f"{_mean_gate(row, index):.3f}" for index in range(len(labels))),
                 f"{row.mean(lambda result: result['gates']['overall']['spread']):.3f}",
                 f"{_module_spread(row):.3f}",
@@ -176,14 +182,13 @@ def _gate_sentences(row: Row, labels: Sequence[str], names: Sequence[str]) -> li
     results = list(row.by_seed.values())
     overall = [result["gates"]["overall"]["mean"] for result in results]
     ordered = sum(all(a < b for a, b in pairwise(means)) for means in overall)
-    gaps = [mean_interval([means[-1] - means[0] for means in overall])]
+    gaps = across([means[-1] - means[0] for means in overall], lambda gap: f"{gap:+.3f}")
     highest = [
         names[int(np.argmax([np.mean(group["mean"]) for group in result["gates"]["groups"]]))] for result in results
     ]
     sentences = [
         f"The mean gate rises in the order {' < '.join(labels)} in {ordered} of {len(results)} seeds.",
-        f"{labels[-1]} less {labels[0]}: {gaps[0].value:+.3f} "
-        f"[{gaps[0].interval95[0]:+.3f}, {gaps[0].interval95[1]:+.3f}] (interval over seeds).".replace("-", "−"),
+        f"{labels[-1]} less {labels[0]}: {gaps}.".replace("-", "−"),
     ]
     counts = ", ".join(f"{highest.count(name)} times the {name}" for name in names if name in highest)
     return [*sentences, f"Layers with the highest mean gate: {counts}."]
@@ -241,7 +246,6 @@ def safeguards(rows: Sequence[Row]) -> list[str]:
     identity = []
     for row in shown:
         results = list(row.by_seed.values())
-        rates = mean_interval([result["identity"]["rate"] for result in results])
         terms = {
             term: float(np.mean([result["identity"]["byTerm"][term][0] for result in results]))
             for term in results[0]["identity"]["byTerm"]
@@ -251,11 +255,12 @@ def safeguards(rows: Sequence[Row]) -> list[str]:
         identity.append(
             [
                 row.label,
-                f"{rates.value:.1%} [{rates.interval95[0]:.1%}, {rates.interval95[1]:.1%}]",
+                across([result["identity"]["rate"] for result in results], "{:.1%}".format),
                 f"{row.mean(lambda result: result['identity']['sd']):.1%}",
                 f"{row.mean(lambda result: result['identity']['swing']):.2f}",
                 most or "none",
                 f"{sum(rate == 0 for rate in terms.values())} of {len(terms)}",
+                str(len(results)),
             ]
         )
     sentences = shown[0].any["identity"]["sentences"]
@@ -264,24 +269,41 @@ def safeguards(rows: Sequence[Row]) -> list[str]:
     return [
         f"Neutral sentences of ours ({sentences} for each term) in which only the identity changes; every positive "
         "answer is false. The swing is how far a sentence's probability of being offensive moves from one term to "
-        "another, on average.",
+        "another, on average. In parentheses the lowest and the highest seed.",
         "",
         *table(
             [
-                *("method", "false positives (interval over seeds)", "sd over terms", "swing"),
-                *("terms with most", "terms without any"),
+                *("method", "false positives", "sd over terms", "swing"),
+                *("terms with most", "terms without any", "seeds"),
             ],
             identity,
         ),
-        "Tested on the other data sets, offensive or not (macro-F1 in points, interval over seeds alone):",
+        "Tested on the other data sets, offensive or not (macro-F1 in points; in parentheses the lowest and the "
+        "highest seed, which says nothing of chance in the texts):",
         "",
-        *table(["method", *targets], moved),
+        *table(["method", *(_target(shown, target) for target in targets)], moved),
     ]
 
 
+def _target(rows: Sequence[Row], name: str) -> str:
+    """A data set with its numbers of texts, where one was tested on."""
+    counts = next(iter(_confusions(rows, name)), None)
+    if counts is None:
+        return name
+    return f"{name} ({counts.sum():,} texts, {counts[1].sum():,} offensive)"
+
+
 def _transferred(row: Row, target: str) -> str:
-    found = [result["transfer"][target] for result in row.by_seed.values() if target in result["transfer"]]
-    counts = [each["confusion"] for each in found if "confusion" in each]
+    counts = _confusions([row], target)
     if not counts:
-        return found[0]["missing"] if found else NOTHING
-    return measured(mean_interval([float(by_class(np.array(each))[2].mean()) for each in counts]))
+        missing = [
+            result["transfer"][target]["missing"] for result in row.by_seed.values() if target in result["transfer"]
+        ]
+        return missing[0] if missing else NOTHING
+    return across([float(by_class(each)[2].mean()) for each in counts], points)
+
+
+def _confusions(rows: Sequence[Row], target: str) -> list[Integers]:
+    """True by predicted on another data set, of every seed that was tested on it."""
+    found = [result["transfer"].get(target, {}) for row in rows for result in row.by_seed.values()]
+    return [np.array(each["confusion"]) for each in found if "confusion" in each]

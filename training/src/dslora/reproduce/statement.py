@@ -18,19 +18,29 @@ def compared(label: str, reference: str, found: Difference, paper_gain: float | 
         found: In shares of 1.
         paper_gain: The paper's difference, in points, where it is known.
     """
-    low, high = found.interval95
-    interval = f"95 % interval {points(low, True)} to {points(high, True)}"
-    if not found.seen:
-        sentence = (
-            f"{label}: no difference from {reference} seen ({points(found.value, True)} points, {interval}; "
-            f"a true difference of {points(found.detectable)} or more would have been seen in four of five such runs)."
-        )
-    else:
+    interval = _interval(found)
+    if found.seen:
         where = "above" if found.value > 0 else "below"
         sentence = f"{label} is {points(abs(found.value))} points {where} {reference} ({interval})."
-    if paper_gain is None:
+    else:
+        able = (
+            ""
+            if found.detectable is None
+            else f"; a true difference of {points(found.detectable)} or more would have been seen in four of five such "
+            "runs"
+        )
+        sentence = (
+            f"{label}: no difference from {reference} seen ({points(found.value, True)} points, {interval}{able})."
+        )
+    # What one pair of runs says of the paper's mean is next to nothing.
+    if paper_gain is None or found.seeds == 1:
         return sentence
     return f"{sentence} {_against_paper(found, paper_gain)}"
+
+
+def _interval(found: Difference) -> str:
+    low, high = (points(limit, True) for limit in found.interval95)
+    return f"95 % interval{' of texts alone, one seed' if found.seeds == 1 else ''} {low} to {high}"
 
 
 def _against_paper(found: Difference, gain: float) -> str:
@@ -46,8 +56,7 @@ def _against_paper(found: Difference, gain: float) -> str:
 
 def gate_worth(label: str, found: Difference) -> str:
     """What the gates' dependence on the text is worth, where it can be seen: as learnt less fixed to their mean."""
-    low, high = found.interval95
-    interval = f"95 % interval {points(low, True)} to {points(high, True)}"
+    interval = _interval(found)
     if found.value > 0:
         return f"{label}: the gates' dependence on the text is worth {points(found.value)} points ({interval})."
     return (
