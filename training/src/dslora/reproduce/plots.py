@@ -116,7 +116,8 @@ def ranks(rows: Sequence[Row], title: str) -> Figure | None:
         axes.minorticks_off()
         axes.set_xlabel("rank")
         axes.set_ylabel("macro-F1, points (95 % interval)")
-        axes.set_title(f"{title}{number}", loc="left")
+        # Above the legend.
+        axes.set_title(f"{title}{number}", loc="left", pad=24)
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
         return figure
 
