@@ -282,6 +282,7 @@ def test_wrong_names_are_refused_before_anything_is_loaded(
         ("table3", "--preset", "tiny", "--workers", "0"): "--workers is 0",
         ("table3", "--preset", "tiny"): "'olid' was not found",
         ("table3", "--preset", "tiny", "--data", "posts.csv"): "'posts.csv'",
+        ("report", "--preset", "tiny"): "has no results to report",
     }.items():
         assert main(["reproduce", *arguments, *places]) == 1
         assert words in capsys.readouterr().err

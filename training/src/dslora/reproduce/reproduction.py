@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from dslora.errors import DsLoraError
 from dslora.reproduce.cell import Cell
 from dslora.reproduce.cost import measure_cost
 from dslora.reproduce.experiments import Experiment
@@ -39,6 +40,9 @@ def reproduce(
         out: Folder of the report; results go to ``cells`` in it.
         data_dir: Folder with the named data sets.
         workers: Processes.
+
+    Raises:
+        DsLoraError: There is nothing to report, or what stands in the folders is of other data.
     """
     from dslora.reproduce.report import write_report
 
@@ -57,6 +61,11 @@ def reproduce(
         write_report(out, results, presets, shown)
         print(f"{experiment.title}, preset {preset.name}: {len(done)} cells, report in {out}")
     if not experiments:
+        # A page without a figure in it, where another one may stand, helps nobody.
+        if not any(results.folder.glob("*.json")):
+            raise DsLoraError(
+                f"{results.folder} has no results to report. Name a report's folder with --out, or run a table first."
+            )
         write_report(out, results, presets, shown)
 
 
