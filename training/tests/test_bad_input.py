@@ -44,17 +44,46 @@ def posts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--data", "olid", "--data-dir", "no/such/folder"], "--data-dir or DSLORA_DATA_DIR"),
         (["--batch-size", "6", "--accumulation", "4"], "not a multiple of accumulation 4"),
         (["--method", "zero-shot", "--rank", "2"], "does not use --"),
+        (["--accumulation", "0"], "accumulation is 0; expected 1 or more"),
+        (["--max-tokens", "0"], "--max-tokens is 0; expected 8 or more"),
+        (["--seed", "99999999999999999999"], "expected a number from 0 to 2^32 - 1"),
+        (["--method", "n-grams", "--seed", "-1"], "seed is -1; expected a number from 0"),
+        (["--alpha", "0"], "Alpha is 0.0; expected a number above 0"),
     ],
 )
 def test_settings_that_cannot_work(
     base: str, posts: Path, more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = options(base, posts, tmp_path / "run")
+    if "n-grams" in more:
+        given = given[: given.index("--rank")]
     if "--data" in more:
         given = [each for each in given if each not in ("--text-column", "post", "--label-column", "verdict")]
     assert main(["train", *given, *more]) == 1
     assert message in capsys.readouterr().err
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("name", ["--alpha", "--learning-rate", "--l1-strength", "--gate-bias-init", "--l1-warmup"])
+@pytest.mark.parametrize("value", ["nan", "inf", "many"])
+def test_what_is_no_finite_number(name: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--data", "olid", "--out", str(tmp_path / "run"), name, value])
+    assert ended.value.code == 2
+    assert f"argument {name}: '{value}' is not a finite number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_a_place_that_cannot_be_or_is_somebody_elses(
+    command: str, base: str, posts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "thesis.tex").touch()
+    for out, message in ((own, "is not empty and holds no"), (own / "thesis.tex" / "run", "thesis.tex is a file")):
+        assert main([command, *options(base, posts, out)]) == 1
+        assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["own", "thesis.tex"]
 
 
 def test_a_gpu_that_is_not_there_is_missed_before_anything_is_read(
@@ -105,13 +134,13 @@ def test_a_class_that_a_split_or_normalisation_leaves_without_posts(
         if method == "n-grams":
             given = [*given[: given.index("--rank")], *steps, "--method", method]
         assert main(["train", *given]) == 1
-        assert "normalisation leaves nothing of any train row of abusive" in capsys.readouterr().err
+        assert "nothing is left to read of any train row of abusive" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
     (folder / "train.csv").write_text(rows)
     (folder / "test.csv").write_text(emptied.read_text())
     assert main(["train", *options(base, folder, tmp_path / "run"), *steps]) == 1
-    assert "normalisation leaves nothing of any test row of abusive" in capsys.readouterr().err
+    assert "nothing is left to read of any test row of abusive" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

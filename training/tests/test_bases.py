@@ -4,9 +4,26 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig
 
-from dslora.bases import PACKAGED, load_config, load_encoder, load_tokenizer, resolve_base
+from dslora.architectures import ARCHITECTURES, FUSED
+from dslora.bases import DEFAULT_BASE, PACKAGED, load_config, load_encoder, load_tokenizer, resolve_base
+from dslora.classifier import default_pooling
 from dslora.errors import DsLoraError
+from dslora.presets import PRESETS
+
+# By what their attention is, not by our table: of packaged bases, presets and the tests' tiny models.
+_ENCODERS = (
+    *("bert", "roberta", "xlm-roberta", "camembert", "electra", "xlm-roberta-xl", "roberta-prelayernorm"),
+    *("distilbert", "mpnet", "deberta-v2", "modernbert"),
+)
+_DECODERS = (
+    *("llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "olmo2", "smollm3", "cohere"),
+    *("starcoder2", "phi", "opt", "phi3", "gpt2", "gpt_neox"),
+)
+# In no table of ours. BART has an encoder that sees all, and transformers has a causal form of it.
+_OTHER_ENCODERS = ("albert", "big_bird", "convbert", "ernie", "nomic_bert", "t5", "bart", "marian")
+_OTHER_DECODERS = ("bloom", "falcon", "gptj", "gpt_neo", "granite", "mpt", "olmo", "stablelm", "modernbert-decoder")
 
 
 def test_a_packaged_base_is_found_without_importing_its_package(
@@ -48,3 +65,23 @@ def test_a_gguf_file_is_a_base_and_a_broken_one_is_refused(tmp_path: Path, monke
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DsLoraError, match=r"no config\.json"):
         resolve_base(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "pooling"),
+    [
+        *((name, "mean") for name in (*_ENCODERS, *_OTHER_ENCODERS)),
+        *((name, "last") for name in (*_DECODERS, *_OTHER_DECODERS)),
+    ],
+)
+def test_a_decoder_is_read_at_its_last_token_and_an_encoder_at_all(
+    model_type: str, pooling: str, tmp_path: Path
+) -> None:
+    AutoConfig.for_model(model_type).save_pretrained(tmp_path)
+    assert default_pooling(str(tmp_path)) == pooling
+
+
+def test_every_family_that_is_named_has_a_pooling_above() -> None:
+    assert {*ARCHITECTURES, *FUSED} == {*_ENCODERS, *_DECODERS}
+    assert {preset.model_type for preset in PRESETS.values()} <= {*_ENCODERS, *_DECODERS}
+    assert default_pooling(DEFAULT_BASE) == "mean"

@@ -74,6 +74,28 @@ def test_languages_are_those_of_the_data_unless_others_are_named() -> None:
     assert languages(argparse.Namespace(languages=["de", "fr"]), "olid") == ("de", "fr")
 
 
+def test_an_export_that_cannot_be_proved_or_named_ends_before_a_graph_is_made(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posts = write_posts(tmp_path / "posts.csv", 160)
+    arguments = options(base, posts, tmp_path / "run", "--method", "lora")
+    assert main(["train", *arguments]) == 0
+
+    def build(*arguments: object) -> None:
+        raise AssertionError("a graph was made")
+
+    monkeypatch.setattr("dslora.export.bundle.build_graph", build)
+    export = ["export", str(tmp_path / "run"), "--bundle", str(tmp_path / "bundle")]
+    for more, message in (
+        ([], "Parity: 160 texts; expected at least 200"),
+        (["--languages", "xx--"], "--languages xx--: expected BCP 47 tags"),
+    ):
+        capsys.readouterr()
+        assert main([*export, *more]) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_other_data_neither_calibrate_nor_publish_a_run(
     base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

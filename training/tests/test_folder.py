@@ -6,7 +6,7 @@ import pytest
 
 from dslora import folder
 from dslora.errors import DsLoraError
-from dslora.folder import whole_folder
+from dslora.folder import check_holds, check_writable, whole_folder
 
 
 def write(target: Path, content: str, *, replace: bool = False) -> None:
@@ -122,3 +122,25 @@ def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(tempfile, "mkdtemp", refused)
     with pytest.raises(DsLoraError, match="Permission denied"):
         write(tmp_path / "bundle", "new")
+
+
+def test_what_cannot_be_a_folder_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "posts.csv"
+    file.touch()
+    for target in (file, file / "run", file / "runs" / "one"):
+        with pytest.raises(DsLoraError, match=r"posts\.csv is a file"):
+            check_writable(target)
+    with pytest.raises(DsLoraError, match="cannot be written"):
+        check_writable(Path("/proc/nowhere/run"))
+    check_writable(tmp_path / "new" / "run")
+    assert names(tmp_path) == ["posts.csv"]
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    check_holds(tmp_path / "none", ("run.json",), "run")
+    check_holds(tmp_path, ("run.json",), "run")
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(DsLoraError, match="is not empty and holds no run"):
+        check_holds(tmp_path, ("run.json",), "run")
+    (tmp_path / "run.json").touch()
+    check_holds(tmp_path, ("run.json",), "run")

@@ -9,6 +9,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
 
+from base_folder import make_base
 from dslora.cli import main
 from dslora.errors import DsLoraError
 from dslora.inference import softmax
@@ -80,7 +81,13 @@ def test_the_command_trains_evaluates_and_refuses_to_export(tmp_path: Path, caps
     ):
         assert main([*train, *more]) == 1, more
         assert message in capsys.readouterr().err
-    assert json.loads((run / "run.json").read_text()) == record
+    # Another method is another run, though n-grams leave no checkpoint that would say so.
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    other = ["train", "--method", "lora", "--data", str(data), *columns, "--max-tokens", "24", "--out", str(run)]
+    base = make_base(tmp_path / "base")
+    assert main([*other, "--base", base, "--window-overlap", "4", "--epochs", "1"]) == 1
+    assert "holds a run with other settings" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == files
     assert main(["evaluate", str(run)]) == 0
     report = json.loads((run / "evaluation" / "development.json").read_text())
     assert report["precision"] == "scikit-learn"

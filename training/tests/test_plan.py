@@ -72,7 +72,7 @@ def test_a_plan_counts_what_is_built(method: str, base: str) -> None:
 def test_activations_are_those_that_a_forward_pass_keeps(base: str) -> None:
     from torch.autograd.graph import saved_tensors_hooks
 
-    from dslora.plan.outline import base_config
+    from dslora.bases import base_config
 
     spec = make_spec(base)
     outline = make_outline(spec, base_config(base), "float32")
@@ -124,6 +124,27 @@ def test_the_command_prints_and_refuses(capsys: pytest.CaptureFixture[str]) -> N
     assert main([*arguments, "--memory", "24GB"]) == 1
     assert "It fits with --gradient-checkpointing" in capsys.readouterr().err
     assert main([*arguments, "--memory", "much"]) == 1
+
+
+def test_a_plan_for_a_gpu_that_is_not_here_refuses_nothing(
+    base: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    arguments = ["plan", "--base", base, "--max-tokens", "64", "--device", "cuda"]
+    assert main(arguments) == 0
+    page, said = capsys.readouterr()
+    assert re.search(r"\n  total +\S+ MiB\n", page)
+    assert "Nothing is refused: torch finds no CUDA device here" in said
+    assert "--memory 24GB" in said
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["available"], found["fits"]) == (None, None)
+    # Who names the GPU's memory is told as on its own machine.
+    assert main([*arguments, "--memory", "24GB"]) == 0
+    page, said = capsys.readouterr()
+    assert "  of 24.0 GiB\n" in page
+    assert not said
+    assert main([*arguments, "--memory", "1MB"]) == 1
 
 
 def test_memory_is_read_with_its_unit() -> None:
@@ -277,3 +298,40 @@ def test_the_paper_on_one_gpu_has_room_for_every_row_but_full_fine_tuning(monkey
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DsLoraError, match="80 GB of memory; full fine-tuning takes about 120 GB"):
         paper.check_device()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--rows", "-5"], "--rows is -5; expected 1 or more"),
+        (["--tokens", "0"], "--tokens is 0; expected 1 or more"),
+        (["--cores", "-1"], "--cores is -1; expected 1 or more"),
+        (["--classes", "1"], "--classes is 1; expected 2 or more"),
+        (["--teraflops", "-3"], "--teraflops is -3; expected a number above 0"),
+        (["--max-tokens", "0"], "--max-tokens is 0; expected 8 or more"),
+        (["--max-tokens", "100000"], "--max-tokens 100000 is more than the 8192 that base model 'llama3-8b' reads"),
+        (["--l1-strength", "-1"], "L1 lambda is -1.0"),
+    ],
+)
+def test_what_no_plan_can_be_made_of(more: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--base", "llama3-8b", "--memory", "80GB", *more]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_zero_shot_is_advised_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["plan", "--base", "llama3-8b", "--method", "zero-shot", "--memory", "24GB"]
+    assert main(given) == 1
+    said = capsys.readouterr().err
+    assert "It fits with --base-precision bf16: " in said
+    assert main([*given, "--base-precision", "bf16"]) == 0
+    assert "Recommended: --base-precision bf16\n" in capsys.readouterr().out
+
+
+def test_houlsby_adapts_what_ends_a_layer_also_where_projections_are_fused(capsys: pytest.CaptureFixture[str]) -> None:
+    """ModernBERT has 22 layers of width 768; a bottleneck of 16 follows attention and feed-forward of each."""
+    assert main(["plan", "--base", "modernbert-base", "--method", "houlsby", "--json"]) == 0
+    parameters = json.loads(capsys.readouterr().out)["parameters"]
+    bottleneck, head = 2 * 768 * 16 + 768 + 16, 2 * 768 + 2
+    assert parameters["trainable"] == 2 * 22 * bottleneck + head
+    assert main(["plan", "--base", "modernbert-base", "--method", "houlsby"]) == 0
+    assert "--target-modules" not in capsys.readouterr().out

@@ -98,6 +98,30 @@ def test_impossible_settings_are_refused(options: Any, message: str) -> None:
         L1Settings(**options)
 
 
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"warmup": 0.0, "debias": 1.0}, 100),
+        ({"warmup": 0.4, "debias": 0.6}, 100),
+        # 0.6 of a step before and 0.3 after: none is left between.
+        ({"warmup": 0.6, "debias": 0.3}, 1),
+        ({"kind": "loss", "warmup": 1.0, "debias": 0.0}, 100),
+    ],
+)
+def test_a_penalty_that_would_end_before_it_starts_is_refused(options: Any, steps: int) -> None:
+    weight = nn.Parameter(torch.zeros(3))
+    with pytest.raises(DsLoraError, match="--l1-warmup or --l1-debias"):
+        L1Schedule(L1Settings(**options), [weight], steps)
+    # Without a penalty there is nothing to start.
+    L1Schedule(L1Settings(**options, strength=0.0), [weight], steps)
+
+
+def test_the_defaults_act_in_a_training_of_any_length() -> None:
+    for steps in range(1, 200):
+        schedule = L1Schedule(L1Settings(), [nn.Parameter(torch.zeros(3))], steps)
+        assert schedule.settled(steps)
+
+
 def test_surviving_rank_counts_components_that_still_act() -> None:
     model = get_peft_model(tiny("bert"), LoraConfig(r=4, target_modules=["query", "value"]))
     randomize(model)

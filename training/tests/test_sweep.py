@@ -1,6 +1,7 @@
 """Sweeps: what may be searched, that workers share and a killed trial goes on, and that the test split is not there."""
 
 import json
+import multiprocessing
 import os
 import shlex
 import sqlite3
@@ -74,10 +75,69 @@ def test_a_sweep_finds_prunes_and_stops_where_it_should(tmp_path: Path) -> None:
     assert len(open_study(sweep).trials) == 14
 
 
+def test_what_is_not_learnt_is_not_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    posts = write_posts(tmp_path / "posts.csv", 80)
+    base = make_base(tmp_path / "base")
+    assert main(["sweep", *options(base, posts, tmp_path / "sweep"), "--search", "out=a,b"]) == 1
+    assert "--search: out decides nothing that is learnt" in capsys.readouterr().err
+
+
+def test_workers_try_settings_of_their_own(tmp_path: Path) -> None:
+    """Whichever of them comes first, and however many trials there are by then."""
+    drawn: dict[tuple[int, int], str] = {}
+    for worker in (0, 1, 2):
+        for before in (0, 1):
+            sweep = make_sweep(tmp_path / f"{worker}-{before}", trials=before + 1)
+            study = open_study(sweep)
+            for _ in range(before):
+                study.enqueue_trial({"rank": "2", "learning-rate": 1e-3})
+
+            def train(
+                settings: Mapping[str, Any], folder: Path, report: Report, place: tuple[int, int] = (worker, before)
+            ) -> TrainingResult:
+                drawn[place] = settings["learning-rate"]
+                return pretend(settings, folder, report)
+
+            work(sweep, train, worker, lambda line: None)
+    assert len(set(drawn.values())) == len(drawn)
+
+
 def test_a_sweep_of_something_else_is_refused(tmp_path: Path) -> None:
     open_study(make_sweep(tmp_path))
     with pytest.raises(DsLoraError, match="other data, settings or ranges"):
         open_study(make_sweep(tmp_path, fingerprint="b"))
+
+
+def open_together(folder: Path, fingerprint: str, start: Any, answers: Any) -> None:
+    """One of the processes of the test below."""
+    start.wait(60)
+    try:
+        answers.put((fingerprint, len(open_study(make_sweep(folder, fingerprint=fingerprint)).trials)))
+    except DsLoraError as error:
+        answers.put((fingerprint, str(error)))
+
+
+def test_a_new_sweep_is_made_once_by_those_that_start_together(tmp_path: Path) -> None:
+    # Opening one imports what that takes, and what is forked need not import it again: all are as fast.
+    open_study(make_sweep(tmp_path / "first"))
+    context = multiprocessing.get_context("fork")
+    for attempt in range(4):
+        start, answers = context.Barrier(4), context.Queue()
+        processes = [
+            context.Process(target=open_together, args=(tmp_path / str(attempt), fingerprint, start, answers))
+            for fingerprint in "aabb"
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(120)
+        assert [process.exitcode for process in processes] == [0] * 4
+        said = [answers.get(timeout=10) for _ in processes]
+        # Two are of the sweep that came first, and the other two are told that it is not theirs.
+        assert [fingerprint for fingerprint, answer in said if answer == 0] in (["a", "a"], ["b", "b"])
+        refusals = [answer for _, answer in said if answer != 0]
+        assert len(refusals) == 2
+        assert all("other data, settings or ranges" in answer for answer in refusals)
 
 
 def test_a_killed_trial_goes_on_in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,13 @@ FUSED: dict[str, str] = {
     "gpt_neox": "query_key_value",
 }
 
+# What ends attention and feed-forward there: these are matrices of their own.
+_OUTPUTS_OF_FUSED: dict[str, tuple[str, ...]] = {
+    "modernbert": ("Wo",),
+    "phi3": ("o_proj", "down_proj"),
+    "gpt_neox": ("attention.dense", "dense_4h_to_h"),
+}
+
 # Of these, the ones whose matrix is no nn.Linear but stored the other way round.
 _CONV1D = frozenset({"gpt2"})
 
@@ -95,9 +102,9 @@ def output_projections(model_type: str) -> tuple[str, ...]:
     """Name suffixes of the projections that end attention and feed-forward of a family.
 
     Raises:
-        DsLoraError: The family is not in the table, or has one fused projection.
+        DsLoraError: The family is not in the table.
     """
-    return architecture(model_type).outputs
+    return _OUTPUTS_OF_FUSED.get(model_type) or architecture(model_type).outputs
 
 
 def architecture(model_type: str) -> Architecture:

@@ -44,7 +44,7 @@ class Calibration:
 
 
 def split_for(run: TrainedRun, dataset: Dataset, split: str) -> Split:
-    """A split's rows, less those of which normalisation leaves nothing.
+    """A split's rows, less those of which the model reads nothing.
 
     Raises:
         DsLoraError: The data set has no such split, or other labels than the model.
@@ -56,7 +56,7 @@ def split_for(run: TrainedRun, dataset: Dataset, split: str) -> Split:
             f"The model was trained for labels {', '.join(run.spec.labels)}, but {dataset.name} has "
             f"{', '.join(dataset.labels)}. Evaluate it on data with the same labels."
         )
-    return dataset.without_refused(run.spec.normalization).splits[split]
+    return dataset.splits[split].without_refused(run.read)[0]
 
 
 def other_data(run: TrainedRun, dataset: Dataset) -> DsLoraError:

@@ -11,7 +11,7 @@ from torch import nn
 
 from dslora.errors import DsLoraError
 from dslora.four_bit import FourBit, keep_as_stored, quantization_config, quantize_
-from dslora.presets import find_preset
+from dslora.presets import PRESETS, find_preset
 
 # What transformers raises where a base cannot be found, read or understood.
 # struct.error: a GGUF file that is cut off.
@@ -72,6 +72,11 @@ class BaseSource:
     gguf_file: str | None = None
 
 
+def known_bases() -> tuple[str, ...]:
+    """Short names of base models: those that come as packages, then the other presets."""
+    return *PACKAGED, *(name for name in PRESETS if name not in PACKAGED)
+
+
 def resolve_base(name: str) -> BaseSource:
     """Finds a base by the name of a packaged one, a local folder or GGUF file, or a Hub id.
 
@@ -91,7 +96,7 @@ def resolve_base(name: str) -> BaseSource:
         if not (path / "config.json").is_file():
             raise DsLoraError(
                 f"Base model {name!r}: the folder has no config.json. Expected a folder that save_pretrained wrote, "
-                "a .gguf file, a Hub id, or one of: " + ", ".join(PACKAGED) + "."
+                f"a .gguf file, a Hub id, or one of: {', '.join(known_bases())}."
             )
         return BaseSource(str(path), path.resolve().name, "unknown")
     return BaseSource(name, name, "unknown")
@@ -108,6 +113,12 @@ def _packaged(name: str, packaged: PackagedBase) -> BaseSource:
         f"Base model {name!r} is not installed: there is no package {packaged.package}. "
         f"In the folder training, give: {packaged.install}"
     )
+
+
+def base_config(base: str) -> Any:
+    """A base's configuration without looking for its files where it is a preset; else its own ``config.json``."""
+    preset = find_preset(base)
+    return preset.config() if preset else load_config(resolve_base(base))
 
 
 @cache
@@ -225,5 +236,6 @@ def _not_loadable(source: BaseSource, error: Exception) -> DsLoraError:
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return DsLoraError(
         f"Base model {source.id!r} could not be loaded: {first_line} "
-        f"Expected a Hub id that can be reached, a local model folder, a .gguf file, or one of: {', '.join(PACKAGED)}."
+        f"Expected a Hub id that can be reached, a local model folder, a .gguf file, or one of: "
+        f"{', '.join(known_bases())}."
     )

@@ -287,20 +287,40 @@ def outline_classifier(spec: ClassifierSpec, config: Any = None) -> Classifier:
 
 
 def default_pooling(base: str) -> Pooling:
-    """The architecture table's pooling for a base; mean where the table does not know it."""
-    row = ARCHITECTURES.get(load_config(resolve_base(base)).model_type)
-    return row.pooling if row else "mean"
+    """The architecture table's pooling for a base; for others the last token of causal decoders, the mean of the rest.
 
-
-def longest_input(base: str) -> int | None:
-    """Positions that a base has, special tokens included; None where it has no limit of its own."""
+    Of a decoder's tokens, only the last has seen the whole text.
+    """
     config = load_config(resolve_base(base))
+    row = ARCHITECTURES.get(config.model_type)
+    if row is not None:
+        return row.pooling
+    return "last" if _is_causal_decoder(config) else "mean"
+
+
+def longest_input(config: Any) -> int | None:
+    """Positions that a base of this configuration has, special tokens included; None where it has no limit."""
     positions: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
     if positions is None or positions < 1:
         return None
     # RoBERTa and its like number positions from the padding id up.
     padding: int = config.pad_token_id + 1 if config.model_type in _POSITIONS_AFTER_PADDING else 0
     return positions - padding
+
+
+def _is_causal_decoder(config: Any) -> bool:
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    # Of most encoders transformers has a causal form too (BERT), but what is trained to fill masks is no decoder. What
+    # config.is_decoder says does not tell: it is false of GPT-NeoX.
+    return (
+        config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        and config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        and not config.is_encoder_decoder
+    )
 
 
 def _load_base(spec: ClassifierSpec, dtype: str = "float32") -> Any:

@@ -60,6 +60,7 @@ class TextEncoder:
         if not ids:
             raise NormalizationError(
                 "empty_after_normalization",
+                "no token left after tokenisation",
                 "No token is left of the text. Send a text with visible characters.",
             )
         return ids
@@ -100,6 +101,23 @@ def plain_backend(tokenizer: Any) -> Any:
     return backend
 
 
+def special_ids(backend: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ids of the special tokens that a tokenizer puts before and after a text.
+
+    Args:
+        backend: As :func:`plain_backend` returns it.
+
+    Raises:
+        DsLoraError: They are not a plain frame.
+    """
+    bare = backend.encode("a", add_special_tokens=False).ids
+    framed = backend.encode("a", add_special_tokens=True).ids
+    at = next((i for i in range(len(framed)) if framed[i : i + len(bare)] == bare), None)
+    if not bare or at is None:
+        raise DsLoraError("The tokenizer does not put its special tokens around the text; this is not supported.")
+    return tuple(framed[:at]), tuple(framed[at + len(bare) :])
+
+
 def text_encoder(
     tokenizer: Any,
     steps: Sequence[str],
@@ -122,15 +140,10 @@ def text_encoder(
         DsLoraError: ``max_tokens`` leaves no room, or the tokenizer's special tokens are not a plain frame.
     """
     backend = plain_backend(tokenizer)
-    probe = backend.encode("a", add_special_tokens=False).ids
-    framed = backend.encode("a", add_special_tokens=True).ids
-    at = next((i for i in range(len(framed)) if framed[i : i + len(probe)] == probe), None)
-    if not probe or at is None:
-        raise DsLoraError("The tokenizer does not put its special tokens around the text; this is not supported.")
     encoder = TextEncoder(
         backend,
         tuple(steps),
-        *(frame or (tuple(framed[:at]), tuple(framed[at + len(probe) :]))),
+        *(frame or special_ids(backend)),
         int(tokenizer.pad_token_id),
         max_tokens,
         overlap,

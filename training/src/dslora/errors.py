@@ -11,6 +11,10 @@ class DsLoraError(Exception):
     """Something the user can put right; the command line prints the message alone, without a traceback."""
 
 
+class OtherRunError(DsLoraError):
+    """A folder that holds a run with other settings or of other data."""
+
+
 class DataError(DsLoraError):
     """A data set that is missing, unreadable or not what it should be. Names file and line where it can."""
 

@@ -29,8 +29,8 @@ def explained(error: BaseException, options: Container[str]) -> str | None:
     if reason is None:
         return None
     return (
-        f"A file could not be written: {reason}. What was complete before is still there. Free space, "
-        "then give the same command again: a training goes on from its last checkpoint."
+        f"A file could not be written: {reason}. What was complete before is still there. Free space or choose another "
+        "place, then give the same command again: a training goes on from its last checkpoint."
     )
 
 
@@ -55,7 +55,7 @@ def _disk_reason(error: BaseException) -> str | None:
         return _DISK.get(error.errno or 0)
     # RuntimeError of torch.save, SafetensorError of safetensors.
     if any(words in str(error).lower() for words in _DISK_WORDS):
-        return _first_line(error)
+        return f"the disk is full, or fails ({_first_line(error)})"
     return None
 
 

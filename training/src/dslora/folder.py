@@ -5,7 +5,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -54,15 +54,48 @@ def whole_folder(target: Path, *, replace: bool) -> Iterator[Path]:
 
 
 def check_target(target: Path, *, replace: bool) -> None:
-    """Refuses a target that exists, so that hours of work do not end there.
+    """Refuses a target that exists or cannot be made, so that hours of work do not end there.
 
     Raises:
-        DsLoraError: It exists and may not be replaced, or is not a folder.
+        DsLoraError: It exists and may not be replaced, is not a folder, or the disk refuses.
     """
-    if target.exists() and not target.is_dir():
-        raise DsLoraError(f"{target} is a file; expected a folder, or nothing. Choose another place.")
+    check_writable(target)
     if target.exists() and not replace:
         raise DsLoraError(f"{target} exists. Choose another place, or ask for it to be replaced.")
+
+
+def check_writable(folder: Path) -> None:
+    """Refuses a folder in which nothing can be written, or that cannot be made. Changes nothing.
+
+    Raises:
+        DsLoraError: It, or what should hold it, is a file, or the system refuses.
+    """
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise DsLoraError(f"{there} is a file; expected a folder, or nothing. Choose another place.")
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise DsLoraError(
+            f"{folder} cannot be written: {error.strerror or type(error).__name__}. Choose another place, or check its "
+            "permissions."
+        ) from error
+
+
+def check_holds(folder: Path, marks: Collection[str], kind: str) -> None:
+    """Refuses a folder that is somebody else's: neither empty nor one of ours.
+
+    Args:
+        folder: Where something is to be written, or gone on with.
+        marks: Names of which one of ours has at least one.
+        kind: What ours are.
+
+    Raises:
+        DsLoraError: It holds something else.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in marks):
+        raise DsLoraError(f"{folder} is not empty and holds no {kind}. Name another folder by --out.")
 
 
 def _put(temporary: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ from dslora.data import Dataset, take
 from dslora.folder import whole_folder
 from dslora.inference import Predictions
 from dslora.ngrams import NAME, NgramModel, NgramSpec
+from dslora.normalization import normalize
 from dslora.run import load_run
 from dslora.run_record import (
     DataSettings,
@@ -41,6 +42,9 @@ class NgramRun:
     def spec(self) -> NgramSpec:
         return self.model.spec
 
+    def read(self, text: str) -> str:
+        return normalize(text, self.spec.normalization)
+
     def predict(self, texts: Sequence[str], temperature: float = 1.0) -> Predictions:
         """Answers for posts; a long one is read whole, so nothing depends on the temperature."""
         return self.model.predict(texts)
@@ -67,7 +71,7 @@ def train_ngrams(
     Raises:
         DsLoraError: The folder holds another run, or no n-gram is frequent enough.
     """
-    kept = classifiable(dataset, spec.normalization)
+    kept = classifiable(dataset, lambda text: normalize(text, spec.normalization))
     rows, development = kept.splits["train"], kept.splits["development"]
     if settings.train_rows:
         rows = take(rows, settings.train_rows, settings.seed)

@@ -22,12 +22,14 @@ RefusalCode = Literal["invalid_unicode", "empty_after_normalization"]
 class NormalizationError(DsLoraError):
     """A text that cannot be classified.
 
-    `code` is the error code that the service answers for the same text.
+    `code` is the error code that the service answers for the same text, `reason` what rows that are left out for it
+    are counted under.
     """
 
-    def __init__(self, code: RefusalCode, message: str) -> None:
+    def __init__(self, code: RefusalCode, reason: str, message: str) -> None:
         super().__init__(message)
         self.code: Final = code
+        self.reason: Final = reason
 
 
 _WORD = r"A-Za-z0-9_"
@@ -112,6 +114,7 @@ def normalize(text: str, steps: Sequence[str]) -> str:
     if _SURROGATE.search(text):
         raise NormalizationError(
             "invalid_unicode",
+            "no well-formed Unicode",
             "The text holds a lone surrogate, which stands for no character. Send well-formed Unicode.",
         )
     for step in steps:
@@ -124,6 +127,7 @@ def normalize(text: str, steps: Sequence[str]) -> str:
     if not text:
         raise NormalizationError(
             "empty_after_normalization",
+            "nothing left after normalisation",
             "Nothing is left of the text after normalisation. Send a text with a visible character.",
         )
     return text

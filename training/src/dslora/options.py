@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import inspect
+import math
 import re
 import typing
 from collections.abc import Container
@@ -125,7 +126,22 @@ def _kind(hint: Any) -> dict[str, Any]:
         return {"action": argparse.BooleanOptionalAction}
     if typing.get_origin(hint) is tuple:
         return {"nargs": "+", "metavar": "NAME"}
-    return {"type": hint}
+    return {"type": finite if hint is float else hint}
+
+
+def finite(text: str) -> float:
+    """A number as typed.
+
+    Raises:
+        ArgumentTypeError: It is none, infinite or not a number: no setting means anything then.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
+    return value
 
 
 def _field_help(settings: type) -> dict[str, str]:

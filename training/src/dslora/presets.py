@@ -1,5 +1,6 @@
 """Bases whose shape is known here, so that a plan for them downloads nothing."""
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,12 +31,12 @@ class Preset:
 
         return AutoConfig.for_model(self.model_type, **self.figures)
 
-    def options(self) -> str:
-        """The recommended settings as they are typed."""
+    def options(self, without: Container[str] = ()) -> str:
+        """The recommended settings as they are typed, without those that a method does not take."""
         typed = [
             f"--{name}" if value is True else f"--{name} {value}"
             for name, value in self.recommended.items()
-            if value is not False
+            if value is not False and name not in without
         ]
         return " ".join(typed)
 

@@ -22,7 +22,7 @@ from dslora.export import (
     write_bundle,
 )
 from dslora.export.comparison import Compared, compare
-from dslora.export.parity import LEAST_TEXTS
+from dslora.export.parity import LEAST_TEXTS, check_enough
 from dslora.run import Run
 from dslora.run_record import is_own_data
 
@@ -154,14 +154,20 @@ def _labelled(run: Run, dataset: Dataset) -> Callable[[str], LabelledTexts]:
 
 
 def _parity_texts(development: LabelledTexts, train: LabelledTexts) -> LabelledTexts:
-    """Development texts; training texts fill up what a small development split lacks."""
+    """Development texts; training texts fill up what a small development split lacks.
+
+    Raises:
+        DsLoraError: Both together are too few.
+    """
     missing = max(0, LEAST_TEXTS - len(development.texts))
-    return LabelledTexts(
+    texts = LabelledTexts(
         development.dataset,
         development.split,
         (*development.texts[:_PARITY_TEXTS], *train.texts[:missing]),
         (*development.labels[:_PARITY_TEXTS], *train.labels[:missing]),
     )
+    check_enough(texts.texts)
+    return texts
 
 
 def summary(report: BundleReport) -> str:

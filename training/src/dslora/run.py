@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import torch
 
-from dslora.bases import load_tokenizer, resolve_base
+from dslora.bases import base_config, load_tokenizer, resolve_base
 from dslora.classifier import Classifier, ClassifierSpec, GateColumn, build_classifier, longest_input
 from dslora.data import Dataset, take
 from dslora.encoding import TextEncoder, text_encoder
@@ -38,14 +38,19 @@ from dslora.run_record import (
     data_of,
     describe_run,
     files_of,
+    finished_result,
     keep_untrained,
     macro_f1,
     read_record,
 )
 from dslora.train.checkpoint import Progress
+from dslora.train.launch import check_launch
 from dslora.train.loop import BEST, Split, TrainingResult, resolve_device, train
 from dslora.train.processes import Processes
 from dslora.train.settings import TrainSettings
+
+# Ids; what special tokens and overlap need comes on top and is known once there is a tokenizer.
+_SHORTEST_WINDOW: Final = 8
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,9 @@ class Run:
     @property
     def spec(self) -> ClassifierSpec:
         return self.classifier.spec
+
+    def read(self, text: str) -> list[int]:
+        return self.encoder.ids(text)
 
     def predict(self, texts: Sequence[str], temperature: float = 1.0) -> Predictions:
         return predict(self.classifier, self.encoder, texts, temperature)
@@ -96,21 +104,31 @@ def train_run(
         dataset: Already loaded, to save reading it twice.
         on_epoch: See :func:`dslora.train.train`.
         quiet: No progress bar.
+
+    Raises:
+        OtherRunError: The folder holds a run with other settings or of other data.
     """
     check_length(spec)
     processes = Processes(settings.device)
+    if find_method(spec.method).trains:
+        check_launch(spec, settings, processes)
+    else:
+        processes.refuse_company(spec.method)
     dataset = dataset or data.load()
-    kept = classifiable(dataset, spec.normalization)
+    encoder = encoder_of(spec, load_tokenizer(resolve_base(spec.base)))
+    kept = classifiable(dataset, encoder.ids)
     train_rows = kept.splits["train"]
     if settings.train_rows:
         train_rows = take(train_rows, settings.train_rows, settings.seed)
     development = kept.splits["development"]
-    encoder = encoder_of(spec, load_tokenizer(resolve_base(spec.base)))
+    record = describe_run(dataset, kept, data, spec, settings, len(train_rows))
+    # What it says of versions and commit is about the training, not about today.
+    if (finished := finished_result(folder, record)) is not None:
+        return finished
 
     random.seed(settings.seed)
     torch.manual_seed(settings.seed)
     classifier = build_classifier(spec, settings.base_dtype)
-    record = describe_run(dataset, kept, data, spec, settings, len(train_rows))
     record["remarks"] = classifier.method.remarks(classifier.encoder, spec.adapter)
     held_out = Split(_first_windows(encoder, development.texts), development.labels.tolist())
     if not classifier.method.trains:
@@ -130,10 +148,8 @@ def train_run(
         quiet=quiet,
         processes=processes,
     )
-    if not processes.is_main or (folder / RUN_FILE).is_file():
-        # Finished before: what it says of versions and commit is about the training, not about today.
-        return result
-    write_json(folder / RUN_FILE, {**record, "result": asdict(result)})
+    if processes.is_main:
+        write_json(folder / RUN_FILE, {**record, "result": asdict(result)})
     return result
 
 
@@ -182,16 +198,20 @@ def load_run(folder: Path) -> Run:
 
 
 def check_length(spec: ClassifierSpec) -> None:
-    """Refuses windows that are longer than the base can read.
+    """Refuses windows that are longer than the base can read, or too short for any post.
+
+    Nothing is loaded: the configurations of the presets are known.
 
     Raises:
         DsLoraError: They are.
     """
-    longest = longest_input(spec.base)
+    if spec.max_tokens < _SHORTEST_WINDOW:
+        raise DsLoraError(f"--max-tokens is {spec.max_tokens}; expected {_SHORTEST_WINDOW} or more.")
+    longest = longest_input(base_config(spec.base))
     if longest is not None and spec.max_tokens > longest:
         raise DsLoraError(
-            f"--max-tokens {spec.max_tokens} is more than the {longest} that base model {resolve_base(spec.base).id!r} "
-            "reads. Lower it: longer posts are read in windows."
+            f"--max-tokens {spec.max_tokens} is more than the {longest} that base model {spec.base!r} reads. "
+            "Lower it: longer posts are read in windows."
         )
 
 

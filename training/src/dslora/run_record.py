@@ -14,12 +14,12 @@ from sklearn.metrics import f1_score
 
 from dslora.classifier import GateColumn
 from dslora.data import Dataset, load_dataset
-from dslora.errors import DataError, DsLoraError
+from dslora.errors import DataError, DsLoraError, OtherRunError
 from dslora.files import write_json
 from dslora.inference import Predictions
 from dslora.train.checkpoint import FILE as CHECKPOINT
 from dslora.train.loop import TrainingResult
-from dslora.train.settings import TrainSettings
+from dslora.train.settings import FREE, TrainSettings
 
 RUN_FILE = "run.json"
 SPLIT_FILE = "development.json"
@@ -86,6 +86,13 @@ class TrainedRun(Protocol):
     def computed_by(self) -> str:
         """Name of library and precision in reports."""
 
+    def read(self, text: str) -> object:
+        """What the model reads of a post.
+
+        Raises:
+            NormalizationError: It is nothing.
+        """
+
     def predict(self, texts: Sequence[str], temperature: float = 1.0) -> Predictions:
         """Answers for posts; see :func:`dslora.inference.predict`."""
 
@@ -96,19 +103,23 @@ class TrainedRun(Protocol):
         """Columns of modules that can still change an answer."""
 
 
-def classifiable(dataset: Dataset, normalization: tuple[str, ...]) -> Dataset:
-    """The data set without rows of which normalisation leaves nothing.
+def classifiable(dataset: Dataset, read: Callable[[str], object]) -> Dataset:
+    """The data set without rows of which a model reads nothing.
+
+    Args:
+        dataset: As loaded.
+        read: As :meth:`TrainedRun.read`.
 
     Raises:
         DataError: A class is left without a row.
     """
-    kept = dataset.without_refused(normalization)
+    kept = dataset.without_refused(read)
     for name in kept.splits:
         missing = [label for label, count in kept.class_counts(name).items() if count == 0]
         if missing:
             raise DataError(
-                f"{dataset.name}: normalisation leaves nothing of any {name} row of {', '.join(missing)}. Expected "
-                "every class in every split. Leave steps out (--normalization), or add rows of that class."
+                f"{dataset.name}: nothing is left to read of any {name} row of {', '.join(missing)}. Expected every "
+                "class in every split. Leave steps out (--normalization), or add rows of that class."
             )
     return kept
 
@@ -120,7 +131,7 @@ def describe_run(
 
     Args:
         dataset: As loaded.
-        kept: Without the rows that normalisation refuses.
+        kept: Without the rows of which the model reads nothing.
         data: How it was asked for.
         spec: Of the model.
         settings: Of the training.
@@ -148,6 +159,33 @@ def describe_run(
     }
 
 
+def finished_result(folder: Path, record: dict[str, Any]) -> TrainingResult | None:
+    """The result of this very run, where it is finished; None where the folder holds no finished one.
+
+    Args:
+        folder: The run's folder.
+        record: As :func:`describe_run` returns it.
+
+    Raises:
+        OtherRunError: The folder holds a run with other settings or other data.
+    """
+    path = folder / RUN_FILE
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if _decisive(found) != _decisive(json.loads(json.dumps(record))):
+        raise OtherRunError(
+            f"{folder}: holds a run with other settings or other data. Use another --out for a new run, or --overwrite."
+        )
+    return TrainingResult(**found["result"])
+
+
+def _decisive(record: dict[str, Any]) -> list[Any]:
+    """What tells one run from another."""
+    training = {name: value for name, value in record["training"].items() if name not in FREE}
+    return [record["dataset"], record["spec"], training]
+
+
 def keep_untrained(
     folder: Path, record: dict[str, Any], dataset: Dataset, make: Callable[[], TrainingResult]
 ) -> TrainingResult:
@@ -160,21 +198,17 @@ def keep_untrained(
         make: Writes ``best``.
 
     Raises:
-        DsLoraError: The folder holds a run with other settings or other data.
+        OtherRunError: The folder holds a run with other settings or other data.
     """
-    path = folder / RUN_FILE
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        same = ("dataset", "spec", "training")
-        if [found.get(name) for name in same] == json.loads(json.dumps([record[name] for name in same])):
-            return TrainingResult(**found["result"])
-    if path.is_file() or (folder / CHECKPOINT).is_file():
-        raise DsLoraError(
-            f"{folder}: holds a run with other settings or other data. Use another --out for a new run, or --overwrite."
+    if (result := finished_result(folder, record)) is not None:
+        return result
+    if (folder / CHECKPOINT).is_file():
+        raise OtherRunError(
+            f"{folder}: holds a run of another method. Use another --out for a new run, or --overwrite."
         )
     result = make()
     dataset.write_split(folder / SPLIT_FILE)
-    write_json(path, {**record, "result": asdict(result)})
+    write_json(folder / RUN_FILE, {**record, "result": asdict(result)})
     return result
 
 

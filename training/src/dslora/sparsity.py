@@ -132,6 +132,9 @@ class L1Schedule:
 
     Stateless but for the mask of zeros in the debiasing phase, which the parameters themselves hold: a zero
     at its start stays one. A resumed run therefore goes on as the uninterrupted one.
+
+    Raises:
+        DsLoraError: The penalty would end before it starts.
     """
 
     def __init__(self, settings: L1Settings, parameters: Sequence[Tensor], total_steps: int) -> None:
@@ -141,6 +144,13 @@ class L1Schedule:
         self.parameters = [local(parameter) for parameter in parameters]
         self.start = round(settings.warmup * total_steps)
         self.stop = total_steps - (round(settings.debias * total_steps) if settings.kind == "proximal" else 0)
+        # An end at step 0 is the worst of it: B is zero there and would stay so, and nothing would be learnt.
+        if settings.strength > 0 and self.start >= self.stop:
+            raise DsLoraError(
+                f"L1 would start at step {self.start} of {total_steps} and end at step {self.stop}, so it would never "
+                "shrink anything. Lower --l1-warmup or --l1-debias, train for more epochs, or leave L1 out with "
+                "--l1-strength 0."
+            )
         self._kept: list[Tensor] | None = None
 
     def settled(self, step: int) -> bool:

@@ -20,11 +20,16 @@ _FAREWELL_SECONDS: Final = 30
 
 def quieten_libraries() -> None:
     """Leaves the terminal to our own messages and progress bar."""
+    from huggingface_hub.utils import logging as hub
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    # It would tell of every attempt to reach the Hub; ours says once that it was not reached.
+    hub.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning)
+    # PEFT looks for AdaLoRA's ranks as if they were LoRA's, and has set them itself before.
+    warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
 
 
 def run_workers(

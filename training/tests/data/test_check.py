@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dslora.cli import main
 from dslora.data import load_dataset
 from dslora.data.check import DataCheck, check_dataset
+from dslora.encoding import TextEncoder
 
 STEPS = ("nfkc", "lowercase", "whitespace")
 
@@ -18,7 +20,8 @@ STEPS = ("nfkc", "lowercase", "whitespace")
 def check(tmp_path: Path) -> DataCheck:
     write(tmp_path)
     dataset = load_dataset(tmp_path, positive_labels=["bad"])
-    return check_dataset(dataset, STEPS, lambda text: len(text.split()) + 2, max_tokens=5)
+    by_space = SimpleNamespace(encode=lambda text, add_special_tokens: SimpleNamespace(ids=text.split()))
+    return check_dataset(dataset, TextEncoder(by_space, STEPS, (2,), (3,), 0, max_tokens=5, overlap=0))
 
 
 def write(folder: Path) -> None:

@@ -123,6 +123,7 @@ def test_decided_post_outside_the_official_splits_is_counted(tmp_path: Path) -> 
         ("dataset.json", '{"a": {"post_tokens": ["secret"]}}', "ids are not in dataset.json"),
         ("dataset.json", '\n["secret"', "dataset.json, line 2: not JSON"),
         ("dataset.json", '["secret"]', "dataset.json: not a JSON object"),
+        ("dataset.json", "[" * 100_000, "dataset.json, line 1: not JSON"),
         ("post_id_divisions.json", '{"train": [], "val": []}', "no list 'test'"),
     ],
 )

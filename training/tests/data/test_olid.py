@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dslora.data import load_dataset
-from dslora.errors import DataError, DsLoraError
+from dslora.errors import DataError, DsLoraError, MissingDataError
 
 HEADER = "id\ttweet\tsubtask_a\tsubtask_b\tsubtask_c\n"
 
@@ -50,11 +50,37 @@ def test_folder_from_the_environment_or_the_folder_itself(tmp_path: Path, monkey
     assert load_dataset("olid", folder).splits["train"].ids == from_environment.splits["train"].ids
 
 
-def test_missing_folder_says_where_the_files_are_obtained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "files", "home"),
+    [
+        (
+            "olid",
+            "olid-training-v1.0.tsv and testset-levela.tsv and labels-levela.csv",
+            "https://sites.google.com/site/offensevalsharedtask/olid",
+        ),
+        (
+            "germeval2018",
+            "germeval2018.training.txt and germeval2018.test.txt",
+            "https://github.com/uds-lsv/GermEval-2018-Data",
+        ),
+        (
+            "hatexplain",
+            "dataset.json and post_id_divisions.json, or hatexplain.jsonl",
+            "https://github.com/hate-alert/HateXplain",
+        ),
+        ("jigsaw", "train.csv", "https://www.kaggle.com/competitions/jigsaw-toxic-comment-classification-challenge"),
+    ],
+)
+def test_missing_folder_says_which_files_are_needed_and_where_they_are_obtained(
+    name: str, files: str, home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("DSLORA_DATA_DIR", raising=False)
-    for data_dir in (None, tmp_path):
-        with pytest.raises(DataError, match=r"OLID's page.*DSLORA_DATA_DIR"):
-            load_dataset("olid", data_dir)
+    with pytest.raises(MissingDataError, match=f"{home}, has .*DSLORA_DATA_DIR"):
+        load_dataset(name)
+    with pytest.raises(
+        MissingDataError, match=f"Expected {files} there. .*{home}, has .*: (download|unpack) .*--data-"
+    ):
+        load_dataset(name, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,33 @@ def test_take_is_nested_and_never_more_than_there_is() -> None:
     assert take(split, 1000, 0) is split
 
 
+def test_what_is_chosen_stays_what_it_was() -> None:
+    # Results are kept by these choices: if they change, figures before and after do not compare.
+    split = make_split([884, 440, 7])
+    development = carve(split, 0.1, seed=0)[1]
+    assert development.ids_sha256() == "56eb118a2de1c1816ff429f1e48ca0f43d3c7da8f14b856b0f2b7b107fb6bb44"
+    assert take(split, 400, 3).ids_sha256() == "b106afe3bac0cbd4d844842116026167e7dbd36bbdcbfef4d911b733799315f8"
+
+
+@pytest.mark.parametrize(
+    ("counts", "rows", "expected"),
+    [
+        # Rare classes are given more than their part, and the large one pays for it.
+        ([970, *[1] * 30], 35, [5, *[1] * 30]),
+        ([200, 2], 2, [1, 1]),
+        ([50, 50, 1, 1], 4, [1, 1, 1, 1]),
+        ([60, 40, 0, 1], 10, [5, 4, 0, 1]),
+        # Every class stays, though fewer rows were asked for.
+        ([970, *[1] * 30], 20, [1] * 31),
+        ([50, 50, 1], 1, [1, 1, 1]),
+    ],
+)
+def test_take_keeps_every_class_and_never_returns_more_than_asked_where_that_can_be(
+    counts: list[int], rows: int, expected: list[int]
+) -> None:
+    assert np.bincount(take(make_split(counts), rows, 0).labels, minlength=len(counts)).tolist() == expected
+
+
 @pytest.mark.parametrize("fraction", [0.0, -0.1, 0.6, float("nan")])
 def test_fraction_out_of_range(fraction: float) -> None:
     with pytest.raises(DsLoraError, match=r"0\.5"):

@@ -11,8 +11,10 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from dslora.cli import main
 from dslora.data import load_dataset
 from dslora.errors import DataError, DsLoraError
+from dslora.normalization import normalize
 
 SECRET = "words that no message may repeat"
 
@@ -70,6 +72,21 @@ def test_parquet_reads_as_json_lines_do(tmp_path: Path) -> None:
     assert table.splits["train"].files[0].sha256 == digest
 
 
+def test_a_column_of_numbers_has_nan_where_a_value_is_missing(tmp_path: Path) -> None:
+    numbers = {"label": [0.0, 1.0, float("nan")] * 4, "id": [*(float(i) for i in range(10)), float("nan"), None]}
+    table = pyarrow.table({"text": [f"{SECRET} {i}" for i in range(12)]} | numbers)
+    parquet.write_table(table, tmp_path / "posts.parquet")
+    message = message_of(tmp_path / "posts.parquet")
+    assert "posts.parquet, line 3: no label. Expected one of '0', '1'." in message
+    assert message.count("no label") == 4
+
+    parquet.write_table(table.filter([i % 3 < 2 for i in range(12)]), tmp_path / "posts.parquet")
+    dataset = load_dataset(tmp_path / "posts.parquet")
+    assert dataset.labels == ("0", "1")
+    ids = dataset.splits["train"].ids + dataset.splits["development"].ids
+    assert sorted(ids) == sorted(["0.0", "1.0", "3.0", "4.0", "6.0", "7.0", "9.0", "line 8"])
+
+
 def test_wrong_parquet(tmp_path: Path) -> None:
     file = tmp_path / "posts.parquet"
     parquet.write_table(pyarrow.table({"text": ["a", "b"], "verdict": ["0", "1"]}), file)
@@ -108,6 +125,15 @@ def test_folder_with_splits_and_other_files(tmp_path: Path) -> None:
     }
     assert dataset.carving is None
     assert [(each.earlier, each.later, each.rows) for each in dataset.overlaps] == [("development", "test", 1)]
+
+
+@pytest.mark.parametrize("name", ["valid", "Val", "validation", "dev", "development", "eval"])
+def test_a_development_file_has_any_of_its_usual_names(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "train.csv", csv_rows(10))
+    write(tmp_path / f"{name}.csv", csv_rows(4))
+    dataset = load_dataset(tmp_path)
+    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 10, "development": 4}
+    assert dataset.carving is None
 
 
 def test_ids_come_from_an_id_column_or_the_line(tmp_path: Path) -> None:
@@ -157,7 +183,7 @@ def test_written_split_can_be_read_back(tmp_path: Path) -> None:
 def test_rows_that_the_service_would_refuse_are_left_out_and_counted(tmp_path: Path) -> None:
     rows = [{"text": "\u200b" if row == 2 else f"Post {row}", "label": row % 2} for row in range(40)]
     dataset = load_dataset(write(tmp_path / "a.jsonl", json_lines(*rows)))
-    kept = dataset.without_refused(["invisible", "lowercase"])
+    kept = dataset.without_refused(lambda text: normalize(text, ["invisible", "lowercase"]))
     assert sum(len(split) for split in kept.splits.values()) == 39
     assert sum(kept.dropped.values()) == 1
     assert all(text.startswith("Post") for split in kept.splits.values() for text in split.texts)
@@ -168,6 +194,14 @@ def test_rows_that_the_service_would_refuse_are_left_out_and_counted(tmp_path: P
     [
         ("wrong column", csv_rows(header="body,label"), "no column 'text'.*'body', 'label'.*--text-column"),
         ("no header", csv_rows().split("\n", 1)[1], r"line 1: no column 'text'.*a value of \d+ characters"),
+        (
+            "semicolons",
+            csv_rows(header="text;label").replace(",0\n", ";0\n"),
+            "line 1: the header has one column, and seems to be separated by semicolons. Expected commas. Save",
+        ),
+        ("quoted, with semicolons", f'\n"text";"label"\n"{SECRET}";"1"\n', "line 2: .* separated by semicolons"),
+        ("tabs", f"text\tlabel\n{SECRET}, yes\t1\n", "separated by tabs. Expected commas.*or as .tsv or .jsonl"),
+        ("one column", "text\nx\n", "line 1: no column 'label'.*'text'"),
         ("column twice", csv_rows(header="text,text"), "line 1: the header has"),
         ("ragged", csv_rows(3) + f"{SECRET}\n", r"line 5: 1 fields.*header has 2"),
         ("too many fields", csv_rows(3) + f"{SECRET},more,1\n", r"line 5: 3 fields"),
@@ -198,6 +232,11 @@ def test_wrong_csv(tmp_path: Path, name: str, content: str | bytes, expected: st
     assert re.search(expected, message), name
 
 
+def test_a_tsv_with_another_separator(tmp_path: Path) -> None:
+    message = message_of(write(tmp_path / "posts.tsv", csv_rows()))
+    assert "line 1: the header has one column, and seems to be separated by commas. Expected tabs." in message
+
+
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
@@ -216,6 +255,10 @@ def test_wrong_csv(tmp_path: Path, name: str, content: str | bytes, expected: st
         ),
         (json_lines({"text": "x", "label": 0}) + f"{{{SECRET}\n", "line 2: not a JSON object"),
         (json_lines({"text": "x", "label": 0}, [SECRET]), "line 2: not a JSON object"),
+        (json_lines({"text": "x", "label": 0}) + '{"a":' * 100_000 + "\n", "line 2: not a JSON object"),
+        (json_lines({"text": "x", "label": 0}, {"text": "y", "label": float("nan")}), "line 2: no label"),
+        (json_lines({"text": "x", "label": 0}, {"text": "y", "label": float("inf")}), "line 2: the label is infinite"),
+        (json_lines({"text": "x", "label": -float("inf")}), "line 1: the label is infinite"),
     ],
 )
 def test_wrong_json_lines(tmp_path: Path, rows: str, expected: str) -> None:
@@ -240,6 +283,18 @@ def test_folder_that_is_not_one(tmp_path: Path) -> None:
     write(tmp_path / "validation.csv", csv_rows())
     write(tmp_path / "dev.csv", csv_rows())
     assert "dev.csv and validation.csv are both" in message_of(tmp_path)
+    (tmp_path / "dev.csv").rename(tmp_path / "val.csv")
+    assert "val.csv and validation.csv are both" in message_of(tmp_path)
+
+
+def test_an_empty_name_is_not_the_folder_one_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "train.csv", csv_rows())
+    monkeypatch.chdir(tmp_path)
+    assert load_dataset(".").name == tmp_path.name
+    assert main(["data", "check", "--data", ""]) == 1
+    assert "dslora: The data set has an empty name. Expected olid, hatexplain" in capsys.readouterr().err
 
 
 def test_name_that_is_neither_data_set_nor_path(tmp_path: Path) -> None:

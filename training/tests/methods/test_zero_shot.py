@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import processors
 from transformers import AutoModelForCausalLM
 
 from base_folder import make_base, make_language_model
@@ -14,7 +15,7 @@ from dslora.classifier import Classifier, ClassifierSpec, build_classifier
 from dslora.cli import main
 from dslora.encoding import TextEncoder
 from dslora.errors import DsLoraError
-from dslora.methods import ZeroShotSettings
+from dslora.methods import ZeroShotSettings, find_method
 from dslora.run import encoder_of
 from test_commands import write_posts
 
@@ -65,7 +66,7 @@ def test_a_class_is_as_likely_as_its_word(tied: bool, tmp_path: Path) -> None:
     base = make_language_model(tmp_path, tied=tied)
     classifier, encoder = made(spec_of(base))
     assert classifier.trainable_parameters() == 0
-    expected = likelihood(base, ["w1", "w2", "w8", "w9", "w3"])
+    expected = likelihood(base, ["[CLS]", "w1", "w2", "w8", "w9", "w3"])
     torch.testing.assert_close(probabilities(classifier, encoder, "w8 w9"), expected, atol=1e-5, rtol=0)
     # Nothing of it is left to chance or to a training.
     classifier.save(tmp_path / "kept")
@@ -76,15 +77,16 @@ def test_a_class_is_as_likely_as_its_word(tied: bool, tmp_path: Path) -> None:
 def test_content_free_texts_take_the_words_own_frequency_out(tmp_path: Path) -> None:
     base = make_language_model(tmp_path, tied=True)
     classifier, encoder = made(spec_of(base, content_free=True))
-    frames = [["w1", "w2", *middle, "w3"] for middle in (["[UNK]"] * 3, ["[UNK]"] * 3, [])]
+    frames = [["[CLS]", "w1", "w2", *middle, "w3"] for middle in (["[UNK]"] * 3, ["[UNK]"] * 3, [])]
     free = torch.stack([likelihood(base, words) for words in frames]).mean(dim=0)
-    expected = likelihood(base, ["w1", "w2", "w8", "w3"]) / free
+    expected = likelihood(base, ["[CLS]", "w1", "w2", "w8", "w3"]) / free
     torch.testing.assert_close(probabilities(classifier, encoder, "w8"), expected / expected.sum(), atol=1e-5, rtol=0)
 
 
 def test_every_window_is_asked_the_whole_question(tmp_path: Path) -> None:
     base = make_language_model(tmp_path, tied=True, chat=True)
-    for chat, before, after in ((False, ["w1", "w2"], ["w3"]), (True, ["[CLS]", "w1", "w2"], ["w3", "[SEP]"])):
+    # The tokenizer's own beginning stands there once, with chat markup too, and its end only where that has it.
+    for chat, before, after in ((False, ["[CLS]", "w1", "w2"], ["w3"]), (True, ["[CLS]", "w1", "w2"], ["w3", "[SEP]"])):
         _, encoder = made(spec_of(base, chat=chat))
         tokenizer = load_tokenizer(resolve_base(base))
         assert tokenizer.convert_ids_to_tokens(encoder.prefix_ids) == before
@@ -97,6 +99,27 @@ def test_every_window_is_asked_the_whole_question(tmp_path: Path) -> None:
             assert tuple(window[-len(after) :]) == encoder.suffix_ids
 
 
+def test_a_question_begins_as_the_tokenizer_begins_a_text(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(resolve_base(make_language_model(tmp_path, tied=True)))
+    said = "{{ messages[0]['content'] }}"
+    # Llama's and Gemma's way, then that of GPT-2 and SmolLM2.
+    begins = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 2)])
+    plain = processors.ByteLevel()
+    for processor, template, before in (
+        (begins, None, ["[CLS]", "w1", "w2"]),
+        (begins, f"[CLS] [UNK] {said}", ["[CLS]", "[UNK]", "w1", "w2"]),
+        (begins, f"[UNK] {said}", ["[CLS]", "[UNK]", "w1", "w2"]),
+        (plain, None, ["w1", "w2"]),
+        (plain, f"[UNK] {said}", ["[UNK]", "w1", "w2"]),
+    ):
+        tokenizer.backend_tokenizer.post_processor = processor
+        tokenizer.chat_template = template
+        frame = find_method("zero-shot").frame(tokenizer, spec_of("").adapter, LABELS, LABELS[1:])
+        assert frame is not None
+        assert tokenizer.convert_ids_to_tokens(frame[0]) == before
+        assert tokenizer.convert_ids_to_tokens(frame[1]) == ["w3"]
+
+
 def test_what_cannot_be_asked_is_refused(tmp_path: Path) -> None:
     base = make_language_model(tmp_path / "llama", tied=True)
     for spec, message in (
@@ -106,7 +129,7 @@ def test_what_cannot_be_asked_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(DsLoraError, match=message):
             build_classifier(spec)
-    with pytest.raises(DsLoraError, match="leaves 5 ids a window"):
+    with pytest.raises(DsLoraError, match="leaves 4 ids a window"):
         encoder_of(spec_of(base, max_tokens=8), load_tokenizer(resolve_base(base)))
     for prompt in ("w1 w2", "{text} w1 {text}"):
         with pytest.raises(DsLoraError, match="expected once"):
@@ -130,8 +153,15 @@ def test_the_command_measures_and_exports_it_with_its_prompt(
     assert manifest["method"]["name"] == "zero-shot"
     assert manifest["gates"] == []
     assert manifest["input"]["prompt"] == {"template": PROMPT, "words": {"abusive": "w5", "fine": "w6"}}
-    assert len(manifest["input"]["prefixIds"]) == 2
+    # [CLS] and the two words.
+    assert len(manifest["input"]["prefixIds"]) == 3
     assert len(manifest["input"]["suffixIds"]) == 1
+    # With half the memory for the base it is asked the same; evaluation reads weights as they are stored.
+    halved = [str(tmp_path / "halved") if each == str(tmp_path / "run") else each for each in data]
+    assert main(["train", *halved, *asked, "--base-precision", "bf16"]) == 0
+    assert main(["evaluate", str(tmp_path / "halved")]) == 0
+    scores = [json.loads((tmp_path / run / "run.json").read_text())["result"]["macro_f1"] for run in ("run", "halved")]
+    assert scores[0] == pytest.approx(scores[1], abs=0.1)
     # Given again it is found; asked otherwise it is another run.
     assert main(["train", *data, *asked]) == 0
     capsys.readouterr()

@@ -1,7 +1,9 @@
 """Cells: what tells them apart, what is computed, and that a killed one goes on."""
 
+import errno
 import json
 import pickle
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -232,6 +234,75 @@ def test_other_files_of_the_same_data_set_are_refused(cell: Cell, tmp_path: Path
     results.save(cell, {"files": {"train": ["0" * 64]}})
     with pytest.raises(DsLoraError, match="other files"):
         work.drain([replace(cell, seed=1)], tmp_path / "cells", results, None, silent)
+
+
+def test_a_run_on_other_files_is_trained_again(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of runs is shared by reports, whose own checks see only what stands in them."""
+    folder = write_splits(tmp_path / "toy")
+    lora = replace(cell, data=folder, method="lora", adapter={"rank": 2}, l1=None)
+    step = torch.optim.AdamW.step
+    steps = 0
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            raise Killed
+        return step(*arguments, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", counted)
+    loaded.cache_clear()
+    with pytest.raises(Killed):
+        work.drain([lora], tmp_path / "cells", Results(tmp_path / "first"), None, silent)
+    train = tmp_path / "toy" / "train.csv"
+    for rows, out in ((80, "second"), (64, "third")):
+        train.write_text("\n".join(train.read_text().splitlines()[: rows + 1]) + "\n")
+        loaded.cache_clear()
+        # Begun on other rows the first time, finished on others the second.
+        work.drain([lora], tmp_path / "cells", Results(tmp_path / out), None, silent)
+        result = Results(tmp_path / out).load(lora)
+        assert result is not None
+        assert result["trainRows"] == rows
+    loaded.cache_clear()
+
+
+def test_a_full_disk_is_no_refusal(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> Any:
+        raise DsLoraError("The disk is full.") from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(work, "compute", full)
+    results = Results(tmp_path / "out")
+    with pytest.raises(DsLoraError, match="The disk is full"):
+        work.drain([cell], tmp_path / "cells", results, None, silent)
+    assert results.refusal(cell) is None
+
+
+def test_what_one_worker_was_refused_the_others_leave(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(*arguments: Any) -> Any:
+        asked.append(arguments)
+        raise DsLoraError("This base has no such module.")
+
+    monkeypatch.setattr(work, "compute", refuse)
+    results, began = Results(tmp_path / "out"), time.time() - 1
+    for _ in range(2):
+        work.drain([cell], tmp_path / "cells", results, None, silent, since=began)
+    assert len(asked) == 1
+    # The next command tries again.
+    work.drain([cell], tmp_path / "cells", results, None, silent, since=time.time() + 1)
+    assert len(asked) == 2
+
+
+def test_factors_are_of_what_was_chosen() -> None:
+    small = PRESETS["small"]
+    fast = next(row for row in EXPERIMENTS["search"].rows(small) if row.factors)
+    for rate in small.grid["training.learning_rate"]:
+        made = make_cell(small, small.bases[0], "olid", fast, 0, {"training.learning_rate": rate})
+        assert made.training["gate_learning_rate"] == pytest.approx(10 * rate)
+        assert made.training["learning_rate"] == rate
 
 
 def test_what_a_method_refuses_is_recorded_and_tried_again(cell: Cell, tmp_path: Path) -> None:

@@ -295,6 +295,8 @@ def test_own_data_and_base_get_a_page_of_their_own(
     base, data = make_base(tmp_path_factory.mktemp("base")), write_splits(tmp_path / "toy")
     assert main(["reproduce", "table8", "--preset", "tiny", "--base", base, "--data", data]) == 1
     assert "--out" in capsys.readouterr().err
+    assert main(["reproduce", "table8", "--preset", "tiny", "--precision", "fp32"]) == 1
+    assert "--out" in capsys.readouterr().err
     out = tmp_path / "out"
     shown = [replace(each, data=(data,)) for each in EXPERIMENTS.values()]
     reproduce(

@@ -11,6 +11,7 @@ import pytest
 
 from dslora.errors import DataError
 from dslora.inference import Predictions
+from dslora.normalization import NormalizationError, normalize
 from dslora.reproduce import transfer as module
 from dslora.reproduce.identity import TEMPLATES, TERMS, identity_swaps
 from dslora.reproduce.transfer import loaded, transfer
@@ -41,8 +42,12 @@ def run_of(probabilities: Callable[[str], tuple[float, ...]], asked: list[str] |
         none = np.zeros((len(texts), 0), dtype=np.float32)
         return Predictions(logits, none, np.ones(len(texts), np.int64), np.ones(len(texts), np.int64))
 
-    spec = SimpleNamespace(labels=LABELS, positive_labels=POSITIVE, normalization=("invisible", "whitespace"))
-    return cast(TrainedRun, SimpleNamespace(spec=spec, predict=predict))
+    def read(text: str) -> None:
+        if not normalize(text, ("invisible", "whitespace")).strip("\ufffd"):
+            raise NormalizationError("empty_after_normalization", "no token", "Its tokenizer drops U+FFFD.")
+
+    spec = SimpleNamespace(labels=LABELS, positive_labels=POSITIVE)
+    return cast(TrainedRun, SimpleNamespace(spec=spec, predict=predict, read=read))
 
 
 def by_word(text: str) -> tuple[float, ...]:
@@ -65,8 +70,8 @@ def write_target(folder: Path, test: Sequence[tuple[str, str]]) -> str:
     return str(folder)
 
 
-# By hand: of six NOT the model calls two offensive, of four OFF it misses one. The last row is left out: nothing is
-# left of a zero-width space.
+# By hand: of six NOT the model calls two offensive, of four OFF it misses one. The last two rows are left out: nothing
+# is left of a zero-width space once it is normalised, and nothing of U+FFFD once it is tokenised.
 TEST = [
     *[(f"all good {row}", "NOT") for row in range(4)],
     ("so vile", "NOT"),
@@ -76,6 +81,7 @@ TEST = [
     ("very rude", "OFF"),
     ("missed", "OFF"),
     ("\u200b", "OFF"),
+    ("\ufffd", "OFF"),
 ]
 
 

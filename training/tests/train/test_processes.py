@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -111,6 +112,20 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
         TrainSettings(batch_size=16, accumulation=2).part_size(3)
 
 
+@pytest.mark.parametrize("method", ["n-grams", "zero-shot"])
+def test_several_processes_are_refused_where_nothing_is_shared(
+    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As accelerate is in each of two processes.
+    state = SimpleNamespace(num_processes=2, process_index=0, device=torch.device("cpu"), distributed_type="MULTI_CPU")
+    monkeypatch.setattr("dslora.train.processes.Accelerator", lambda **options: state)
+    # Before data are read: there are none.
+    given = ["--data", str(tmp_path / "none.csv"), "--out", str(tmp_path / "run")]
+    assert main(["train", *given, "--method", method]) == 1
+    assert f"Method {method} has no steps of training that 2 processes could share" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 # Imports torch three more times: not every day.
 if os.environ.get("DSLORA_TEST_FULL"):
 
@@ -129,3 +144,11 @@ if os.environ.get("DSLORA_TEST_FULL"):
             assert one["loss"] == pytest.approx(other["loss"], abs=0.02)
             assert one["macro_f1"] == pytest.approx(other["macro_f1"], abs=0.16)
         assert main(["evaluate", str(together)]) == 0
+
+    def test_the_command_refuses_processes_that_share_nothing(tmp_path: Path) -> None:
+        given = ["--method", "n-grams", "--data", str(tmp_path / "none.csv"), "--out", str(tmp_path / "run")]
+        command = [*_DDP, "-m", "dslora.cli", "train", *given]
+        done = subprocess.run(command, env=_ENVIRONMENT, capture_output=True, text=True, timeout=300)
+        assert done.returncode != 0
+        assert "Method n-grams has no steps of training that 2 processes could share." in done.stderr
+        assert not (tmp_path / "run").exists()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft.tuners.adalora import AdaLoraLayer
 
 from base_folder import make_base
 from dslora.classifier import Classifier, build_classifier
@@ -21,6 +22,7 @@ from dslora.methods import METHODS
 from dslora.sparsity import L1Settings, measure_sparsity
 from dslora.train import TrainSettings, train
 from dslora.train.batches import Rows, length_grouped_batches
+from dslora.train.loop import DivergenceError, Training
 from dslora.train.optimizer import build_optimizer
 from dslora.train.processes import Processes
 from dslora.train.settings import ClassWeighting
@@ -236,6 +238,73 @@ def test_a_killed_run_resumes_to_the_same_result(base: str, tmp_path: Path) -> N
     assert epochs == list(range(1, expected.epochs + 1))
 
 
+class Interrupted(BaseException):
+    """Ends a training as a signal would: nothing of ours catches it."""
+
+
+@pytest.mark.parametrize("method", ["adalora", "dora", "ds-dora", "ds-qlora", "full", "houlsby", "lora-equal"])
+def test_every_method_goes_on_from_its_checkpoint(
+    method: str, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(base, method)
+    expected = train(*make_all(spec), SETTINGS, tmp_path / "whole", quiet=True)
+    after = Training.step
+
+    def step(self: Training, batch: list[int]) -> torch.Tensor:
+        if self.progress.step == 35:
+            raise Interrupted
+        return after(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "step", step)
+        with pytest.raises(Interrupted):
+            train(*make_all(spec), SETTINGS, tmp_path / "killed", quiet=True)
+    # As another person would who has less memory: nothing that is learnt depends on it.
+    again = replace(SETTINGS, checkpoint_every=7, device="auto", gradient_checkpointing=method != "ds-qlora")
+    resumed = train(*make_all(spec), again, tmp_path / "killed", quiet=True)
+    assert replace(resumed, seconds=0) == replace(expected, seconds=0)
+    first, second = state_of(tmp_path / "whole"), state_of(tmp_path / "killed")
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], atol=1e-5, rtol=0)
+
+
+def test_adaloras_scale_is_that_of_its_first_rank_from_beginning_to_end(base: str, tmp_path: Path) -> None:
+    """What the adapter adds is P diag(E) Q x times alpha / initial rank, whatever rank a module has by then."""
+    classifier, encoder, rows, development = make_all(make_spec(base, "adalora", alpha=12.0))
+
+    def scales(model: Classifier) -> set[float]:
+        return {
+            round(float(layer.scaling["default"] / layer.ranknum["default"]), 4)
+            for layer in model.modules()
+            if isinstance(layer, AdaLoraLayer)
+        }
+
+    assert scales(classifier) == {2.0}
+    train(classifier, encoder, rows, development, SETTINGS, tmp_path, quiet=True)
+    assert scales(classifier) == scales(Classifier.load(tmp_path / "best")) == {2.0}
+
+
+def test_adalora_needs_steps_with_its_final_ranks(base: str, tmp_path: Path) -> None:
+    for share in (0.0, 0.004):
+        with pytest.raises(DsLoraError, match="--budget-final"):
+            train(*make_all(make_spec(base, "adalora", budget_final=share)), SETTINGS, tmp_path, quiet=True)
+    assert not (tmp_path / "best").exists()
+
+
+def test_adaloras_sensitivities_come_back_where_its_weights_are(base: str) -> None:
+    classifier, *_ = make_all(make_spec(base, "adalora"))
+    budget = classifier.method.phase(classifier.encoder, classifier.spec.adapter, 100)
+    assert budget is not None
+    names = [name for name, _ in classifier.encoder.base_model.model.named_parameters() if "lora_" in name]
+    # In place of a GPU; a checkpoint is read into memory.
+    classifier.encoder.to("meta")
+    kept = {name: torch.zeros(1) for name in names}
+    budget.load_state_dict({"ipt": kept, "exp_avg_ipt": kept, "exp_avg_unc": kept, "rank_pattern": {}})
+    allocator = classifier.encoder.base_model.rankallocator
+    assert {tensor.device.type for tensor in allocator.exp_avg_ipt.values()} == {"meta"}
+
+
 def test_every_epoch_counts_unless_something_is_being_shrunk(base: str, tmp_path: Path) -> None:
     for name, l1 in {
         "loss": L1Settings(kind="loss", strength=1e-5),
@@ -248,6 +317,24 @@ def test_every_epoch_counts_unless_something_is_being_shrunk(base: str, tmp_path
         # Nothing is learnt, so the first epoch that counts is the best.
         # Shrinkage ends with the third of four epochs.
         assert result.epoch == (3 if name == "proximal" else 1), name
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_is_not_kept(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after = Training.step
+
+    def step(self: Training, batch: list[int]) -> torch.Tensor:
+        loss = after(self, batch)
+        return loss if self.progress.step < 5 else loss * torch.nan
+
+    monkeypatch.setattr(Training, "step", step)
+    with pytest.raises(DivergenceError, match="The loss is nan by step 6 of 80"):
+        train(*make_all(make_spec(base)), SETTINGS, tmp_path, quiet=True)
+    # That of step 3: a run goes on from there once its rates are lower, or from the beginning.
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert kept["progress"]["step"] == 3
+    assert not (tmp_path / "best").exists()
 
 
 def test_a_checkpoint_of_other_settings_is_refused(base: str, tmp_path: Path) -> None:
@@ -291,6 +378,25 @@ def test_settings_report_every_problem_at_once() -> None:
         TrainSettings(epochs=0, learning_rate=-1, warmup=2)
     for name in ("epochs is 0", "learning_rate is -1", "warmup is 2"):
         assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ({"architecture": "x86_64", "avx2": True, "avx512_bf16": False, "amx_bf16": False}, True),
+        ({"architecture": "x86_64", "avx512_bf16": True}, False),
+        ({"architecture": "x86_64", "amx_bf16": True}, False),
+        ({"architecture": "aarch64"}, False),
+    ],
+)
+def test_a_processor_without_bfloat16_is_said_before_time_is_lost(
+    found: dict[str, Any], told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: found)
+    cpu = torch.device("cpu")
+    assert bool(replace(SETTINGS, precision="bf16").remarks(cpu)) == told
+    assert not SETTINGS.remarks(cpu)
+    assert not replace(SETTINGS, precision="bf16").remarks(torch.device("cuda"))
 
 
 def test_an_unknown_target_module_lists_what_is_there(base: str) -> None:

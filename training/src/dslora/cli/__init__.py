@@ -40,9 +40,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns 0, or 1 after an error that the user can put right."""
-    arguments = _parser().parse_args(argv)
-    quieten_libraries()
+    arguments = argparse.Namespace(command=None)
     try:
+        # Takes seconds: options are those of configuration classes, and their modules import torch.
+        arguments = _parser().parse_args(argv)
+        quieten_libraries()
         arguments.handler(arguments)
     except DsLoraError as error:
         print(f"dslora: {error}", file=sys.stderr)

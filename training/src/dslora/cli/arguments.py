@@ -1,10 +1,11 @@
 """Groups of options that several commands share, and what they say."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dslora.options import add_settings, refuse_foreign_options, refuse_training_options
+from dslora.options import add_settings, finite, refuse_foreign_options, refuse_training_options
 
 if TYPE_CHECKING:
     from dslora.methods import Method
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 IGNORE_MEMORY: Final = "With --ignore-memory it is tried all the same."
 # Settings of training that a method without a training knows too.
-_WITHOUT_TRAINING: Final = ("device", "seed")
+_WITHOUT_TRAINING: Final = ("device", "seed", "base_precision")
 
 
 def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
@@ -29,7 +30,7 @@ def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
     add_columns(group)
     group.add_argument(
         "--development-fraction",
-        type=float,
+        type=finite,
         help="share of training rows to hold out where the data has no development split (default: 0.1)",
     )
     group.add_argument("--split-seed", type=int, help="seed of that split (default: 0)")
@@ -43,12 +44,12 @@ def add_columns(group: argparse._ActionsContainer) -> None:
 
 
 def add_reading(group: argparse._ActionsContainer) -> None:
-    from dslora.bases import DEFAULT_BASE, PACKAGED
+    from dslora.bases import DEFAULT_BASE, known_bases
 
     group.add_argument(
         "--base",
         default=DEFAULT_BASE,
-        help=f"Hub id, folder, GGUF file, or one of {', '.join(PACKAGED)} (default: {DEFAULT_BASE})",
+        help=f"Hub id, folder, GGUF file, or one of {', '.join(known_bases())} (default: {DEFAULT_BASE})",
     )
     group.add_argument("--max-tokens", type=int, default=128, help="longest window (default: 128)")
     group.add_argument("--normalization", nargs="+", metavar="STEP", help="steps in order (default: by data set)")
@@ -119,9 +120,18 @@ def graphs(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 def languages(arguments: argparse.Namespace, data: str) -> tuple[str, ...]:
-    """What ``--languages`` names, or the data set's own language."""
-    from dslora.data import language_of
+    """What ``--languages`` names, or the data set's own language.
 
+    Raises:
+        DsLoraError: One is no tag.
+    """
+    from dslora.data import language_of
+    from dslora.errors import DsLoraError
+
+    for tag in arguments.languages or ():
+        # As the manifest's schema has it, an hour of export later.
+        if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", tag):
+            raise DsLoraError(f"--languages {tag}: expected BCP 47 tags such as en, de or pt-BR.")
     return tuple(arguments.languages or (language_of(data),))
 
 

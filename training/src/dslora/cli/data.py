@@ -19,13 +19,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _check(arguments: argparse.Namespace) -> None:
     from dslora.bases import load_tokenizer, resolve_base
     from dslora.data.check import check_dataset
+    from dslora.encoding import text_encoder
 
     dataset = data_settings(arguments).load()
     tokenizer = load_tokenizer(resolve_base(arguments.base))
-    check = check_dataset(
-        dataset,
-        normalization(arguments, dataset.name, tokenizer),
-        lambda text: len(tokenizer(text, truncation=False)["input_ids"]),
-        arguments.max_tokens,
-    )
+    steps = normalization(arguments, dataset.name, tokenizer)
+    check = check_dataset(dataset, text_encoder(tokenizer, steps, arguments.max_tokens, overlap=0))
     print(json.dumps(check.to_json(), indent=2) if arguments.json else check.to_markdown(), end="")

@@ -2,10 +2,11 @@
 
 import argparse
 import json
+import sys
 
 from dslora.cli.arguments import add_reading, refuse_unused_options
 from dslora.errors import DsLoraError
-from dslora.options import add_settings, settings_from
+from dslora.options import add_settings, finite, settings_from
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,7 +21,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     group.add_argument("--tokens", type=int, help="average length of a post (default: 40, as OLID's)")
     group.add_argument("--cores", type=int, help="processor cores (default: this machine's)")
     group.add_argument(
-        "--teraflops", type=float, help="sustained speed of the device in 10^12 operations/s, in place of cores"
+        "--teraflops", type=finite, help="sustained speed of the device in 10^12 operations/s, in place of cores"
     )
     group.add_argument("--json", action="store_true", help="print JSON")
     add_settings(plan)
@@ -34,11 +35,19 @@ def run(arguments: argparse.Namespace) -> None:
     from dslora.methods import find_method
     from dslora.ngrams import NAME as NGRAMS
     from dslora.plan.estimate import CORE_SPEED, make_plan
-    from dslora.plan.fit import device_memory, parse_memory, refuse_too_large
+    from dslora.plan.fit import parse_memory, refuse_too_large
     from dslora.plan.text import as_json, as_text
+    from dslora.run import check_length
+    from dslora.sparsity import L1Settings
     from dslora.train import TrainSettings
     from dslora.train.processes import resolve_device
 
+    for name, least in {"classes": 2, "rows": 1, "tokens": 1, "cores": 1}.items():
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise DsLoraError(f"--{name} is {value}; expected {least} or more.")
+    if arguments.teraflops is not None and arguments.teraflops <= 0:
+        raise DsLoraError(f"--teraflops is {arguments.teraflops:g}; expected a number above 0.")
     if arguments.method == NGRAMS:
         raise DsLoraError(f"Method {NGRAMS} has no base model, so there is nothing to plan. Use dslora train.")
     method = find_method(arguments.method)
@@ -55,8 +64,10 @@ def run(arguments: argparse.Namespace) -> None:
         normalization=(),
         max_tokens=arguments.max_tokens,
         adapter=settings_from(arguments, method.settings),
+        l1=settings_from(arguments, L1Settings) if method.sparse else None,
     )
-    memory = parse_memory(arguments.memory) if arguments.memory else device_memory(device)
+    check_length(spec)
+    memory = parse_memory(arguments.memory) if arguments.memory else _memory_here(device)
     plan = make_plan(spec, settings, device, arguments.tokens)
     cores = arguments.cores or len(os.sched_getaffinity(0))
     speed = arguments.teraflops * 1e12 if arguments.teraflops else CORE_SPEED * cores
@@ -66,4 +77,20 @@ def run(arguments: argparse.Namespace) -> None:
         print(json.dumps(as_json(plan, memory, arguments.rows, seconds, how), indent=2))
     else:
         print(as_text(plan, memory, arguments.rows, seconds, how))
+    if memory is None:
+        print(
+            "Nothing is refused: torch finds no CUDA device here, so the memory of the GPU that is meant is not known. "
+            "Name it, for example --memory 24GB.",
+            file=sys.stderr,
+        )
+        return
     refuse_too_large(plan, memory)
+
+
+def _memory_here(device: str) -> int | None:
+    """Bytes of the device's memory; None of a GPU that is on another machine."""
+    import torch
+
+    from dslora.plan.fit import device_memory
+
+    return None if device == "cuda" and not torch.cuda.is_available() else device_memory(device)

@@ -1,11 +1,13 @@
 """``dslora reproduce``: the paper's tables and figures, run again, and a search beyond them."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from dslora.cli.arguments import add_columns
 from dslora.errors import DsLoraError
 
+_OUT = Path("docs/reproduction")
 _NAMES = "table1 … table8, figure2, figure3, search, all, or report (only write the report again)"
 
 
@@ -15,6 +17,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     reproduce.add_argument("--preset", required=True, help="paper (needs a GPU), small or tiny (a smoke run)")
     reproduce.add_argument("--seeds", type=int, help="training seeds of every cell (default: 5)")
     reproduce.add_argument("--base", help="another base model than the preset's (then --out is needed)")
+    reproduce.add_argument(
+        "--precision", choices=("fp32", "bf16"), help="another precision than the preset's (then --out is needed)"
+    )
     reproduce.add_argument("--data", help="another data set than the paper's: name or path (then --out is needed)")
     reproduce.add_argument("--data-dir", help="folder with the named data sets (default: DSLORA_DATA_DIR)")
     add_columns(reproduce)
@@ -36,11 +41,14 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _reproduce(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
+    from dslora.folder import check_writable
     from dslora.reproduce.experiments import EXPERIMENTS, find_experiments
     from dslora.reproduce.presets import find_preset
     from dslora.reproduce.reproduction import reproduce
     from dslora.reproduce.rows import MOST_SEEDS
     from dslora.reproduce.source import source_of
+    from dslora.train.processes import resolve_device
+    from dslora.train.settings import TrainSettings
 
     preset = find_preset(arguments.preset)
     seeds = preset.seeds if arguments.seeds is None else arguments.seeds
@@ -49,16 +57,24 @@ def _reproduce(arguments: argparse.Namespace) -> None:
             raise DsLoraError(f"{name} is {value}; expected 1 or more.")
     if seeds > MOST_SEEDS:
         raise DsLoraError(f"--seeds is {seeds}; expected at most {MOST_SEEDS}, as many as a table shows.")
-    if (arguments.base or arguments.data) and not arguments.out:
-        raise DsLoraError("With --base or --data, name a folder by --out: the paper's report is another one.")
+    if (arguments.base or arguments.data or arguments.precision) and not arguments.out:
+        raise DsLoraError(
+            "With --base, --data or --precision, name a folder by --out: the paper's report is another one."
+        )
     said = arguments.text_column, arguments.label_column, arguments.positive_labels
     if any(said) and not arguments.data:
         raise DsLoraError("--text-column, --label-column and --positive-labels say how to read --data. Name it too.")
     experiments = [e for name in arguments.names if name != "report" for e in find_experiments(name)]
+    if arguments.precision:
+        preset = replace(preset, training={**preset.training, "precision": arguments.precision})
     if arguments.base:
         preset = replace(preset, bases=(arguments.base,), needs_gpu=False)
     if experiments:
+        check_writable(arguments.cells)
+        check_writable(arguments.out or _OUT)
         preset.check_device()
+        for remark in TrainSettings(**preset.training).remarks(resolve_device("auto")):
+            print(remark, file=sys.stderr)
     shown = list(EXPERIMENTS.values())
     if arguments.data:
         data = source_of(arguments.data, *said)
@@ -70,7 +86,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         shown=shown,
         seeds=seeds,
         cells=arguments.cells,
-        out=arguments.out or Path("docs/reproduction"),
+        out=arguments.out or _OUT,
         data_dir=arguments.data_dir,
         workers=arguments.workers,
     )

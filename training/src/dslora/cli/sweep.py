@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # Options of a sweep that dslora train does not have, and those that a sweep sets by itself.
 _OWN = ("--search", "--trials", "--workers", "--out")
+_UNLEARNT = ("out", "overwrite", "quiet", "ignore-memory")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -51,14 +52,22 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from dslora.folder import check_holds, check_writable
     from dslora.sweep import table, write_result
+    from dslora.train import TrainSettings
+    from dslora.train.processes import resolve_device
     from dslora.workers import run_workers
 
     if arguments.trials < 1 or arguments.workers < 1:
         raise DsLoraError("--trials and --workers must be 1 or more.")
     if arguments.overwrite:
         raise DsLoraError("A sweep is never overwritten. Delete its folder, or name another --out.")
+    check_writable(arguments.out)
+    check_holds(arguments.out, ("study.db", "study.lock"), "sweep")
     sweep, _ = _prepare(arguments)
+    settings = settings_from(arguments, TrainSettings)
+    for remark in settings.remarks(resolve_device(settings.device)):
+        print(remark, file=sys.stderr)
     given = sys.argv[2:] if sys.argv[1:2] == ["sweep"] else []
     failed = run_workers(arguments.workers, _work, (arguments,), vars(arguments))
     if len(failed) == arguments.workers:
@@ -147,6 +156,9 @@ def _with(arguments: argparse.Namespace, values: Mapping[str, Any]) -> argparse.
     chosen = argparse.Namespace(**vars(arguments))
     parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
     add_training(parser)
+    useless = [name for name in values if name in _UNLEARNT]
+    if useless:
+        raise DsLoraError(f"--search: {useless[0]} decides nothing that is learnt, so there is nothing to search.")
     typed = [text for name, value in values.items() for text in (f"--{name}", str(value))]
     try:
         parsed, unknown = parser.parse_known_args(["--out", str(arguments.out), *typed])

@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,6 @@ from dslora.cli.arguments import (
     normalization,
     refuse_unused_options,
 )
-from dslora.errors import DsLoraError
 from dslora.options import refuse_foreign_options, refuse_training_options, settings_from
 
 # What a folder holds that a training, finished or not, has written.
@@ -30,8 +30,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from dslora.folder import check_holds, check_writable
     from dslora.ngrams import NAME as NGRAMS
 
+    check_writable(arguments.out)
+    # One that was broken off may have no more than its model, which is too little to remove a folder for.
+    check_holds(arguments.out, _MARKS if arguments.overwrite else (*_MARKS, "best"), "run")
     if arguments.method == NGRAMS:
         _train_ngrams(arguments)
     else:
@@ -56,6 +60,8 @@ def _train_model(arguments: argparse.Namespace) -> None:
     l1 = settings_from(arguments, L1Settings) if method.sparse else None
     method.check_machine()
     processes = Processes(settings.device)
+    if not method.trains:
+        processes.refuse_company(method.name)
     source = resolve_base(arguments.base)
     data = data_settings(arguments)
     dataset = data.load()
@@ -78,6 +84,9 @@ def _train_model(arguments: argparse.Namespace) -> None:
         sharing = int(os.environ.get("LOCAL_WORLD_SIZE", processes.count)) if device == "cpu" else 1
         division = Division(processes.count, processes.is_fsdp)
         check_fits(spec, settings, device, division=division, sharing=sharing, way_out=IGNORE_MEMORY)
+    if processes.is_main and method.trains:
+        for remark in settings.remarks(processes.device):
+            print(remark, file=sys.stderr)
     with _setting_aside(arguments.out, arguments.overwrite):
         result = train_run(arguments.out, data, spec, settings, dataset=dataset, quiet=arguments.quiet)
     if not processes.is_main:
@@ -99,11 +108,13 @@ def _train_ngrams(arguments: argparse.Namespace) -> None:
     from dslora.ngrams import NAME, TRAINING_OPTIONS, NgramSettings, NgramSpec
     from dslora.normalization import default_steps
     from dslora.train import TrainSettings
+    from dslora.train.processes import Processes
 
     refuse_foreign_options(arguments, NgramSettings, NAME)
     refuse_training_options(arguments, NAME, used=TRAINING_OPTIONS, sparse=False)
     settings = settings_from(arguments, TrainSettings)
     adapter = settings_from(arguments, NgramSettings)
+    Processes(settings.device).refuse_company(NAME)
     data = data_settings(arguments)
     dataset = data.load()
     steps = tuple(arguments.normalization or default_steps(dataset.name, True))
@@ -118,18 +129,10 @@ def _train_ngrams(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def _setting_aside(folder: Path, overwrite: bool) -> Iterator[None]:
-    """Moves an old run out of the way for a new one; it comes back when the new one fails before it has begun.
-
-    Raises:
-        DsLoraError: The folder is no run, or no folder.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise DsLoraError(f"{folder} is a file. Name a folder for the run.")
+    """Moves an old run out of the way for a new one; it comes back when the new one fails before it has begun."""
     if not overwrite or not folder.exists() or not _writes():
         yield
         return
-    if any(folder.iterdir()) and not any((folder / name).exists() for name in _MARKS):
-        raise DsLoraError(f"{folder} is not a run, so --overwrite does not replace it. Name another folder.")
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     folder.rename(old)

@@ -25,23 +25,31 @@ _ENVIRONMENT: Final = "DSLORA_DATA_DIR"
 
 @dataclass(frozen=True)
 class Registered:
-    """A data set known by name: its loader, its folder, the files that mark it, its home, and its posts' language."""
+    """A data set known by name: its loader, its folder, its home, and its posts' language.
+
+    `forms` are the ways it may lie there, each by the files that it needs; the first of them marks it.
+    """
 
     load: Callable[[Path], RawDataset]
     folder: str
-    files: tuple[str, ...]
+    forms: tuple[tuple[str, ...], ...]
     home: str
     language: str
 
 
 DATASETS: Final[Mapping[str, Registered]] = {
-    "olid": Registered(olid.load, "olid", olid.FILES, olid.HOME, "en"),
-    "hatexplain": Registered(hatexplain.load, "hatexplain", hatexplain.FILES, hatexplain.HOME, "en"),
-    "hatexplain-binary": Registered(hatexplain.load_binary, "hatexplain", hatexplain.FILES, hatexplain.HOME, "en"),
-    "jigsaw": Registered(jigsaw.load, "jigsaw", jigsaw.FILES, jigsaw.HOME, "en"),
-    "germeval2018": Registered(germeval.load, "germeval2018", germeval.FILES, germeval.HOME, "de"),
+    "olid": Registered(olid.load, "olid", olid.FORMS, olid.HOME, "en"),
+    "hatexplain": Registered(hatexplain.load, "hatexplain", hatexplain.FORMS, hatexplain.HOME, "en"),
+    "hatexplain-binary": Registered(hatexplain.load_binary, "hatexplain", hatexplain.FORMS, hatexplain.HOME, "en"),
+    "jigsaw": Registered(jigsaw.load, "jigsaw", jigsaw.FORMS, jigsaw.HOME, "en"),
+    "germeval2018": Registered(germeval.load, "germeval2018", germeval.FORMS, germeval.HOME, "de"),
 }
 """Every data set known by name. One more is one file beside this one and one line here."""
+
+_KNOWN: Final = (
+    f"{', '.join(DATASETS)}, {hub.PREFIX}owner/name, or the path of a .csv, .tsv, .jsonl or .parquet file, or of a "
+    "folder of them"
+)
 
 
 def language_of(name_or_path: str) -> str:
@@ -79,6 +87,9 @@ def load_dataset(
             MissingDataError where a data set known by name is not there at all.
     """
     registered = DATASETS.get(str(name_or_path))
+    if name_or_path == "":
+        # As a path it would be the folder that the command runs in.
+        raise DataError(f"The data set has an empty name. Expected {_KNOWN}. Give a name or path (--data).")
     if registered is not None:
         if text_column or label_column:
             raise DsLoraError(
@@ -94,8 +105,7 @@ def load_dataset(
         path = Path(name_or_path)
         if not path.exists():
             raise DataError(
-                f"There is no data set, file or folder '{name_or_path}'. Expected {', '.join(DATASETS)}, "
-                "hub:owner/name, or the path of a .csv, .tsv, .jsonl or .parquet file. Correct the name or path."
+                f"There is no data set, file or folder '{name_or_path}'. Expected {_KNOWN}. Correct the name or path."
             )
         name = path.resolve().name if path.is_dir() else path.stem
         raw = table.load(path, text_column, label_column, positive_labels is not None)
@@ -115,9 +125,9 @@ def _folder(name: str, registered: Registered, data_dir: Path | str | None) -> P
         raise MissingDataError(f"No folder was named for the data set '{name}'. {remedy}")
     root = Path(given)
     for folder in (root / registered.folder, root):
-        if any((folder / file).is_file() for file in registered.files):
+        if any((folder / form[0]).is_file() for form in registered.forms):
             return folder
     raise MissingDataError(
-        f"'{name}' was not found in {root / registered.folder}. Expected {' or '.join(registered.files)} "
-        f"there. {remedy}"
+        f"'{name}' was not found in {root / registered.folder}. Expected "
+        f"{', or '.join(' and '.join(form) for form in registered.forms)} there. {remedy}"
     )

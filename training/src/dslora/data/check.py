@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from dslora.data.dataset import Dataset, Overlap, Split
+from dslora.encoding import TextEncoder
 from dslora.normalization import normalize
 
 # Percentiles of text lengths that the report shows.
@@ -27,8 +28,8 @@ class SplitCheck:
         repeated_normalized: the same once both are normalised.
         contradicting: different normalised texts that stand in the split with more than one label.
         characters: percentiles 0, 50, 95, 99 and 100 of the length in code points.
-        tokens: the same in tokens of the base model, special ones included; None without a base.
-        windowed: posts longer than the model reads at once; None without a base.
+        tokens: the same in tokens of the base model, special ones included.
+        windowed: posts longer than the model reads at once.
         scripts: share of letters by writing system, largest first, those of at least 0.1 %.
     """
 
@@ -38,8 +39,8 @@ class SplitCheck:
     repeated_normalized: int
     contradicting: int
     characters: tuple[int, ...]
-    tokens: tuple[int, ...] | None
-    windowed: int | None
+    tokens: tuple[int, ...]
+    windowed: int
     scripts: dict[str, float]
 
 
@@ -78,13 +79,10 @@ class DataCheck:
             ["repeated once normalised", *(f"{check.repeated_normalized:,}" for check in checks)],
             ["texts with several labels", *(f"{check.contradicting:,}" for check in checks)],
             ["characters: " + _HEADING, *(_spread(check.characters) for check in checks)],
+            ["tokens: " + _HEADING, *(_spread(check.tokens) for check in checks)],
+            ["longer than the model reads", *(f"{check.windowed:,}" for check in checks)],
+            ["scripts", *(", ".join(f"{script} {share:.1%}" for script, share in c.scripts.items()) for c in checks)],
         ]
-        if checks[0].tokens is not None:
-            rows.append(["tokens: " + _HEADING, *(_spread(check.tokens or ()) for check in checks)])
-            rows.append(["longer than the model reads", *(f"{check.windowed:,}" for check in checks)])
-        rows.append(
-            ["scripts", *(", ".join(f"{script} {share:.1%}" for script, share in c.scripts.items()) for c in checks)]
-        )
         parts = [f"# {self.name}", _table(["", *names], rows)]
         shared = {(o.earlier, o.later): o.rows for o in self.overlaps}
         normalized = {(o.earlier, o.later): o.rows for o in self.overlaps_normalized}
@@ -104,29 +102,23 @@ class DataCheck:
 _HEADING = "shortest / median / 95 % / 99 % / longest"
 
 
-def check_dataset(
-    dataset: Dataset,
-    steps: Sequence[str],
-    count_tokens: Callable[[str], int] | None = None,
-    max_tokens: int = 128,
-) -> DataCheck:
-    """Look at a data set as a model with these normalisation steps would.
+def check_dataset(dataset: Dataset, encoder: TextEncoder) -> DataCheck:
+    """Look at a data set as a model would.
 
     Args:
         dataset: As loaded.
-        steps: Normalisation steps, in order.
-        count_tokens: Tokens of a normalised text, special ones included.
-        max_tokens: What the model reads at once.
+        encoder: What the model reads of a text.
     """
-    kept = dataset.without_refused(steps)
-    normalized = {name: tuple(normalize(text, steps) for text in split.texts) for name, split in kept.splits.items()}
+    kept = dataset.without_refused(encoder.ids)
+    normalized = {
+        name: tuple(normalize(text, encoder.steps) for text in split.texts) for name, split in kept.splits.items()
+    }
     seen = {name: set(texts) for name, texts in normalized.items()}
     names = list(seen)
     return DataCheck(
         name=dataset.name,
         splits={
-            name: _check_split(kept, name, split, normalized[name], count_tokens, max_tokens)
-            for name, split in kept.splits.items()
+            name: _check_split(kept, name, split, normalized[name], encoder) for name, split in kept.splits.items()
         },
         overlaps=kept.overlaps,
         overlaps_normalized=tuple(
@@ -140,17 +132,12 @@ def check_dataset(
 
 
 def _check_split(
-    dataset: Dataset,
-    name: str,
-    split: Split,
-    normalized: tuple[str, ...],
-    count_tokens: Callable[[str], int] | None,
-    max_tokens: int,
+    dataset: Dataset, name: str, split: Split, normalized: tuple[str, ...], encoder: TextEncoder
 ) -> SplitCheck:
     labels: dict[str, set[int]] = {}
     for text, label in zip(normalized, split.labels.tolist(), strict=True):
         labels.setdefault(text, set()).add(label)
-    tokens = None if count_tokens is None else [count_tokens(text) for text in normalized]
+    tokens = [len(encoder.ids(text)) + encoder.special for text in split.texts]
     return SplitCheck(
         rows=len(split),
         classes=dataset.class_counts(name),
@@ -158,8 +145,8 @@ def _check_split(
         repeated_normalized=len(split) - len(labels),
         contradicting=sum(len(each) > 1 for each in labels.values()),
         characters=_percentiles([len(text) for text in split.texts]),
-        tokens=None if tokens is None else _percentiles(tokens),
-        windowed=None if tokens is None else sum(count > max_tokens for count in tokens),
+        tokens=_percentiles(tokens),
+        windowed=sum(count > encoder.max_tokens for count in tokens),
         scripts=_scripts(split.texts),
     )
 

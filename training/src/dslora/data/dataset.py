@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dslora.files import write_json
-from dslora.normalization import NormalizationError, normalize
+from dslora.normalization import NormalizationError
 
 SPLITS: Final = ("train", "development", "test")
 
@@ -68,6 +69,26 @@ class Split:
             ids=tuple(self.ids[i] for i in indices),
         )
 
+    def without_refused(self, read: Callable[[str], object]) -> tuple[Split, Counter[str]]:
+        """Return the rows that a model can read, and by reason how many it cannot.
+
+        Texts stay as they are.
+
+        Args:
+            read: what the model does first with a text; raises NormalizationError for one that the service would
+                refuse too.
+        """
+        kept: list[int] = []
+        refused: Counter[str] = Counter()
+        for index, text in enumerate(self.texts):
+            try:
+                read(text)
+            except NormalizationError as error:
+                refused[error.reason] += 1
+            else:
+                kept.append(index)
+        return self.rows(kept), refused
+
 
 @dataclass(frozen=True)
 class Overlap:
@@ -118,26 +139,19 @@ class Dataset:
         counts = np.bincount(self.splits[split].labels, minlength=len(self.labels))
         return dict(zip(self.labels, counts.tolist(), strict=True))
 
-    def without_refused(self, steps: Sequence[str]) -> Dataset:
-        """Return the data set without rows that the service would refuse: nothing left after `steps`.
-
-        Texts stay as they are. What was left out is counted in `dropped`.
-        """
+    def without_refused(self, read: Callable[[str], object]) -> Dataset:
+        """Return the data set with the rows that `read` reads of every split; the others are counted in `dropped`."""
         splits: dict[str, Split] = {}
         dropped = dict(self.dropped)
         for name, split in self.splits.items():
-            kept = [index for index, text in enumerate(split.texts) if _is_classifiable(text, steps)]
-            splits[name] = split.rows(kept)
-            if len(kept) < len(split):
-                dropped[f"nothing left after normalisation ({name})"] = len(split) - len(kept)
+            splits[name], refused = split.without_refused(read)
+            dropped |= {f"{reason} ({name})": count for reason, count in refused.items()}
         return replace(
             self,
             splits=MappingProxyType(splits),
             dropped=MappingProxyType(dropped),
             overlaps=count_overlaps(splits),
         )
-
-    normalized = without_refused
 
     def write_split(self, path: Path) -> None:
         """Write the development split's row ids, and how they were chosen, as JSON; whole or not at all."""
@@ -166,11 +180,3 @@ def count_overlaps(splits: Mapping[str, Split]) -> tuple[Overlap, ...]:
         for earlier, later in combinations(splits, 2)
     )
     return tuple(overlap for overlap in found if overlap.rows)
-
-
-def _is_classifiable(text: str, steps: Sequence[str]) -> bool:
-    try:
-        normalize(text, steps)
-    except NormalizationError:
-        return False
-    return True

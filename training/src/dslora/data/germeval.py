@@ -15,8 +15,11 @@ from dslora.data.records import read_text
 
 TRAIN: Final = "germeval2018.training.txt"
 TEST: Final = "germeval2018.test.txt"
-FILES: Final = (TRAIN, TEST)
-HOME: Final = "The repository uds-lsv/GermEval-2018-Data has both files: download them"
+FORMS: Final = ((TRAIN, TEST),)
+HOME: Final = (
+    "GermEval's repository, https://github.com/uds-lsv/GermEval-2018-Data, has germeval2018.training.txt and "
+    "germeval2018.test.txt: download both"
+)
 # What the distribution has in place of a line break within a tweet.
 _LINE_BREAK: Final = "|LBR|"
 

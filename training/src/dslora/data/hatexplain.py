@@ -24,10 +24,10 @@ from dslora.errors import DataError
 POSTS: Final = "dataset.json"
 DIVISIONS: Final = "post_id_divisions.json"
 JSON_LINES: Final = "hatexplain.jsonl"
-FILES: Final = (POSTS, JSON_LINES)
+FORMS: Final = ((POSTS, DIVISIONS), (JSON_LINES,))
 HOME: Final = (
     "HateXplain's repository, https://github.com/hate-alert/HateXplain, has dataset.json and "
-    "post_id_divisions.json in its folder Data"
+    "post_id_divisions.json in its folder Data: download both"
 )
 
 _LABELS: Final = ("normal", "offensive", "hatespeech")
@@ -172,7 +172,7 @@ def _divisions(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _json_object(text: Text) -> dict[str, Any]:
     try:
         value = json.loads(text.content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", 1)
         raise DataError(
             f"{text.name}, line {line}: not JSON. Expected one JSON object. Download the file again."

@@ -19,8 +19,12 @@ TRAIN: Final = "train.csv"
 VALIDATION: Final = "validation.csv"
 TEST: Final = "test.csv"
 TEST_LABELS: Final = "test_labels.csv"
-FILES: Final = (TRAIN,)
-HOME: Final = "Kaggle's Toxic Comment Classification Challenge has the files: unpack train, test and test_labels"
+# The others are read where they are there.
+FORMS: Final = ((TRAIN,),)
+HOME: Final = (
+    "The challenge's page, https://www.kaggle.com/competitions/jigsaw-toxic-comment-classification-challenge, has "
+    "train.csv, test.csv and test_labels.csv: download and unpack them"
+)
 _LABELS: Final = {"0": "OTHER", "1": "TOXIC"}
 # Rows of the official test set that were never scored.
 _NOT_SCORED: Final = "-1"

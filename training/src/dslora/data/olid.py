@@ -16,7 +16,7 @@ from dslora.data.records import read_tab_separated, read_text
 TRAIN: Final = "olid-training-v1.0.tsv"
 TEST_TEXTS: Final = "testset-levela.tsv"
 TEST_LABELS: Final = "labels-levela.csv"
-FILES: Final = (TRAIN, TEST_TEXTS, TEST_LABELS)
+FORMS: Final = ((TRAIN, TEST_TEXTS, TEST_LABELS),)
 HOME: Final = (
     "OLID's page, https://sites.google.com/site/offensevalsharedtask/olid, has the archive OLIDv1.0.zip: unpack it"
 )

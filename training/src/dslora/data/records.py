@@ -17,6 +17,8 @@ from dslora.errors import DataError
 
 # A post is short; a field of this size is a missing quotation mark that swallowed the rest of the file.
 _MAX_FIELD_CHARACTERS: Final = 1_000_000
+# What stands between columns, and what it is called.
+_SEPARATORS: Final[Mapping[str, str]] = {",": "commas", "\t": "tabs", ";": "semicolons"}
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ def read_tab_separated(path: Path, columns: Sequence[str] | None = None) -> Reco
         DataError: unreadable, a wrong header, or rows with more or fewer fields than the header.
     """
     text = read_text(path)
+    if columns is None:
+        _refuse_other_separator(text, "\t", "as .csv or .jsonl")
     rows = [(number, line.split("\t")) for number, line in _lines(text.content)]
     return _with_header(text, rows, columns, "tabs")
 
@@ -98,9 +102,12 @@ def read_comma_separated(path: Path) -> Records:
     """Read CSV as in RFC 4180: fields may be quoted and then hold commas, line breaks and doubled quotes.
 
     Raises:
-        DataError: unreadable, a quote left open, or rows with more or fewer fields than the header.
+        DataError: unreadable, a quote left open, another separator, or rows with more or fewer fields than the
+            header.
     """
     text = read_text(path)
+    # First: with another separator, every quoted field would look like a quote left open.
+    _refuse_other_separator(text, ",", "as .tsv or .jsonl")
     limit = csv.field_size_limit(_MAX_FIELD_CHARACTERS)
     reader = csv.reader(io.StringIO(text.content, newline=""), strict=True)
     rows: list[tuple[int, list[str]]] = []
@@ -132,7 +139,8 @@ def read_json_lines(path: Path) -> Records:
     for number, line in _lines(text.content):
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
+            # RecursionError: brackets within brackets, by the thousand.
             value = None
         if isinstance(value, dict):
             records.append(Record(number, value))
@@ -173,6 +181,24 @@ def _lines(content: str) -> list[tuple[int, str]]:
     # Not splitlines(): it also cuts at U+0085 and U+2028, which stand inside posts.
     numbered = enumerate((line.removesuffix("\r") for line in content.split("\n")), start=1)
     return [(number, line) for number, line in numbered if line.strip()]
+
+
+def _refuse_other_separator(text: Text, expected: str, otherwise: str) -> None:
+    """Tell a file whose columns are separated by something else from one whose columns have other names.
+
+    Raises:
+        DataError: the header has not one separator of the expected kind, but some of another.
+    """
+    lines = enumerate(io.StringIO(text.content), start=1)
+    number, header = next((number, line) for number, line in lines if line.strip())
+    counts = {separator: header.count(separator) for separator in _SEPARATORS}
+    found = max(counts, key=lambda separator: counts[separator])
+    if counts[expected] or not counts[found]:
+        return
+    raise DataError(
+        f"{text.name}, line {number}: the header has one column, and seems to be separated by {_SEPARATORS[found]}. "
+        f"Expected {_SEPARATORS[expected]}. Save the file with {_SEPARATORS[expected]}, or {otherwise}."
+    )
 
 
 def _with_header(

@@ -52,7 +52,10 @@ def carve(split: Split, fraction: float, seed: int) -> tuple[Split, Split, Carvi
 
 
 def take(split: Split, rows: int, seed: int) -> Split:
-    """Return a stratified choice of `rows` rows (all of them if there are fewer), in the split's order."""
+    """Return a stratified choice of `rows` rows (all of them if there are fewer), in the split's order.
+
+    Every class stays: where it has more classes than `rows`, the choice is one row of each.
+    """
     return split if rows >= len(split) else split.rows(_choose(split, rows, seed))
 
 
@@ -67,10 +70,17 @@ def _choose(split: Split, rows: int, seed: int) -> list[int]:
 
 
 def _apportion(counts: NDArray[np.int64], rows: int) -> list[int]:
-    """Share `rows` out in proportion to `counts`; a class that has rows gets at least one and never all."""
+    """Share `rows` out in proportion to `counts`; a class that has rows gets at least one, be it all that it has.
+
+    The sum is `rows`, or the number of classes that have rows where that is more.
+    """
     exact = [(rows * count / int(counts.sum())) for count in counts.tolist()]
     quota = [int(share) for share in exact]
     by_remainder = sorted(range(len(exact)), key=lambda label: (quota[label] - exact[label], label))
     for label in by_remainder[: rows - sum(quota)]:
         quota[label] += 1
-    return [min(max(share, 1), count) if count else 0 for share, count in zip(quota, counts.tolist(), strict=True)]
+    quota = [min(max(share, 1), count) if count else 0 for share, count in zip(quota, counts.tolist(), strict=True)]
+    while sum(quota) > rows and max(quota) > 1:
+        # Rare classes were given more than their part: those pay that have got most.
+        quota[quota.index(max(quota))] -= 1
+    return quota

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,9 +14,12 @@ from dslora.errors import DataError
 
 SPLIT_OF_NAME: Final[Mapping[str, str]] = {
     "train": "train",
+    "valid": "development",
+    "val": "development",
     "validation": "development",
     "dev": "development",
     "development": "development",
+    "eval": "development",
     "test": "test",
 }
 # More values than this and the column holds something else: the posts themselves, as a rule.
@@ -37,7 +41,8 @@ def load(
 
     Args:
         path: a .csv, .tsv, .jsonl, .ndjson or .parquet file (then it is all training rows), or a folder with
-            train, optionally validation, dev or development, and optionally test in one of these formats.
+            train, optionally development (under any of its names in `SPLIT_OF_NAME`), and optionally test in one of
+            these formats.
         text_column: column with the posts; `text` if not given.
         label_column: column with the labels; `label` if not given.
         positive_given: whether the caller names the positive labels, so that they need not be known here.
@@ -129,6 +134,8 @@ def _rows(records: Records, text_column: str, label_column: str) -> RawSplit:
             )
         elif not isinstance(text, str | None):
             problems.add(where, f"the value of '{text_column}' is no string. Expected a post. Correct the row.")
+        elif record.values[label_column] in (math.inf, -math.inf):
+            problems.add(where, "the label is infinite. Expected a name or a number. Correct or remove the row.")
         else:
             label = _label(record.values[label_column])
             rows.append(RawRow(where, _id(record, options.values()), text or "", label))
@@ -138,12 +145,17 @@ def _rows(records: Records, text_column: str, label_column: str) -> RawSplit:
 
 def _id(record: Record, used: Any) -> str:
     value = None if "id" in used else record.values.get("id")
-    return f"line {record.line}" if value in (None, "") else str(value)
+    return f"line {record.line}" if value == "" or _is_missing(value) else str(value)
+
+
+def _is_missing(value: object) -> bool:
+    # Tables have NaN where a column of numbers has none.
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _label(value: object) -> str:
     match value:
-        case None:
+        case _ if _is_missing(value):
             return ""
         case bool():
             return str(value).lower()

@@ -121,6 +121,19 @@ def pytorch_scores(
     return Scores(softmax(logits, temperature), gates[:, list(columns)])
 
 
+def check_enough(texts: Sequence[str]) -> None:
+    """Refuses texts that are too few to compare graphs on, before any graph is made.
+
+    Raises:
+        DsLoraError: Fewer than 200.
+    """
+    if len(texts) < LEAST_TEXTS:
+        raise DsLoraError(
+            f"Parity: {len(texts)} texts; expected at least {LEAST_TEXTS}, so that a difference cannot hide. "
+            "Give more of the development split, and training rows where it is too small."
+        )
+
+
 def reference(
     classifier: Classifier,
     temperature: float,
@@ -136,11 +149,7 @@ def reference(
     """
     if len(texts) != len(labels):
         raise DsLoraError(f"Parity: {len(texts)} texts and {len(labels)} labels. Expected one label for each text.")
-    if len(texts) < LEAST_TEXTS:
-        raise DsLoraError(
-            f"Parity: {len(texts)} texts; expected at least {LEAST_TEXTS}, so that a difference cannot hide. "
-            "Give more of the development split, and training rows where it is too small."
-        )
+    check_enough(texts)
     windowed = WindowedTexts.of(encoder, texts)
     scores = pytorch_scores(classifier, temperature, encoder, windowed.windows, columns)
     positive = tuple(classifier.spec.labels.index(label) for label in classifier.spec.positive_labels)

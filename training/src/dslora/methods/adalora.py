@@ -19,6 +19,8 @@ _UNKNOWN_STEPS = 1_000_000
 class AdaLoraSettings(LowRankSettings):
     """``rank`` is the average rank that is left; AdaLoRA starts with more.
 
+    Its scale is ``alpha / initial_rank`` from beginning to end, as PEFT has it: smaller than LoRA's of the same alpha.
+
     Attributes:
         initial_rank: Rank of every module at the start.
         budget_warmup: Share of training before ranks are taken away.
@@ -87,8 +89,11 @@ class AdaLoraBudget:
         self._config.tinit = round(settings.budget_warmup * total_steps)
         self._config.tfinal = round(settings.budget_final * total_steps)
         self._last: int = total_steps - self._config.tfinal
-        if self._config.tinit >= self._last:
-            raise DsLoraError(f"{total_steps} steps are too few for AdaLoRA's three phases. Train longer.")
+        if self._config.tinit >= self._last or self._config.tfinal < 1:
+            raise DsLoraError(
+                f"{total_steps} steps are too few for AdaLoRA's three phases. Train longer, or take another share for "
+                "the last one (--budget-final)."
+            )
 
     def before_step(self, step: int) -> None:
         pass
@@ -123,6 +128,8 @@ class AdaLoraBudget:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         allocator = self._tuner.rankallocator
+        # A checkpoint is read into memory, and sensitivities are added to those of weights where these are.
+        device_of = {name: weight.device for name, weight in self._tuner.model.named_parameters()}
         for name in ("ipt", "exp_avg_ipt", "exp_avg_unc"):
-            setattr(allocator, name, state[name])
+            setattr(allocator, name, {key: value.to(device_of[key]) for key, value in state[name].items()})
         self._config.rank_pattern = state["rank_pattern"]

@@ -27,6 +27,8 @@ class LowRankSettings(MethodSettings):
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise DsLoraError(f"Rank is {self.rank}; expected 1 or more.")
+        if not self.alpha > 0:
+            raise DsLoraError(f"Alpha is {self.alpha}; expected a number above 0: with 0 an adapter changes nothing.")
         if not 0 <= self.dropout < 1:
             raise DsLoraError(f"Adapter dropout is {self.dropout}; expected a number from 0 to below 1.")
 

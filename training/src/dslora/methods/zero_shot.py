@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dslora.architectures import ARCHITECTURES
 from dslora.bases import BaseSource, load_output_embeddings, load_tokenizer
-from dslora.encoding import plain_backend
+from dslora.encoding import plain_backend, special_ids
 from dslora.errors import DsLoraError
 from dslora.methods.method import Frame, Method, MethodSettings
 
@@ -99,7 +99,10 @@ class ZeroShot(Method):
     def frame(self, tokenizer: Any, settings: Any, labels: tuple[str, ...], positive_labels: tuple[str, ...]) -> Frame:
         before, after = _rendered(tokenizer, settings, prompt_of(settings, labels, positive_labels))
         ids = _ids_of(tokenizer)
-        return ids(before), ids(after)
+        # Chat markup mostly begins with it already. What the tokenizer ends a text with would end the question, too.
+        begin, _ = special_ids(plain_backend(tokenizer))
+        asked = ids(before)
+        return asked if asked[: len(begin)] == begin else (*begin, *asked), ids(after)
 
     def head(
         self, base: Any, source: BaseSource, settings: Any, labels: tuple[str, ...], positive_labels: tuple[str, ...]
@@ -208,5 +211,5 @@ def _content_free(base: Any, head: nn.Linear, frame: Frame, ids_of: Ids) -> Tens
     for text in _CONTENT_FREE:
         ids = torch.tensor([[*before, *ids_of(text), *after]])
         hidden = base(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-        rows.append(torch.softmax(head(hidden[0, -1]), dim=-1))
+        rows.append(torch.softmax(head(hidden[0, -1].to(head.weight.dtype)), dim=-1))
     return torch.stack(rows).mean(dim=0)

@@ -3,10 +3,11 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from dslora.bases import base_config
 from dslora.classifier import ClassifierSpec
 from dslora.methods import find_method
 from dslora.methods.quantized import FourBitMethod
-from dslora.plan.outline import Counts, Saved, base_config, count, make_outline, saved_by_forward
+from dslora.plan.outline import Counts, Saved, count, make_outline, saved_by_forward
 from dslora.train.settings import TrainSettings
 
 # Adam keeps two averages, and gradients are kept until the step: float32 each.
@@ -221,21 +222,21 @@ def alternatives(plan: Plan) -> list[tuple[str, Plan]]:
     found: list[tuple[str, Plan]] = []
     options: list[str] = []
     spec, settings = plan.spec, plan.settings
+    method = find_method(spec.method)
 
     def add(option: str) -> None:
         options.append(option)
         found.append((" ".join(options), make_plan(spec, settings, plan.device, division=plan.division)))
 
-    if not settings.gradient_checkpointing:
+    if method.trains and not settings.gradient_checkpointing:
         settings = replace(settings, gradient_checkpointing=True)
         add("--gradient-checkpointing")
-    if plan.texts > 1:
+    if method.trains and plan.texts > 1 and not settings.gate_spread:
         settings = replace(settings, accumulation=settings.accumulation * plan.texts)
         add(f"--accumulation {settings.accumulation}")
-    adds = find_method(spec.method).adds_weights
-    if adds and settings.base_precision == "fp32" and not is_four_bit(spec.method):
-        settings = replace(settings, base_precision="bf16", precision="bf16")
-        add("--base-precision bf16 --precision bf16")
+    if method.adds_weights and settings.base_precision == "fp32" and not is_four_bit(spec.method):
+        settings = replace(settings, base_precision="bf16", precision="bf16" if method.trains else settings.precision)
+        add("--base-precision bf16 --precision bf16" if method.trains else "--base-precision bf16")
     return found
 
 

@@ -7,15 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from dslora.bases import load_config, resolve_base
 from dslora.classifier import ClassifierSpec, outline_classifier
-from dslora.presets import find_preset
-
-
-def base_config(base: str) -> Any:
-    """The base's configuration: from the table of presets, else from its own ``config.json``."""
-    preset = find_preset(base)
-    return preset.config() if preset else load_config(resolve_base(base))
 
 
 @dataclass(frozen=True)

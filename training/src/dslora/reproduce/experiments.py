@@ -24,6 +24,7 @@ class Variant:
         label: As tables show it.
         method: Name in ``METHODS``, or n-grams.
         adapter, l1, training: What differs from the preset.
+        factors: On settings of training, whatever the preset chose them to be.
         equals: The row whose number of parameters this one has: what is chosen of that one's adapter holds here too.
         beyond: Not in the paper's table.
     """
@@ -33,6 +34,7 @@ class Variant:
     adapter: Mapping[str, Any] = field(default_factory=dict)
     l1: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    factors: Mapping[str, float] = field(default_factory=dict)
     equals: "Variant | None" = None
     beyond: bool = False
 
@@ -160,11 +162,11 @@ def _candidates(preset: Preset) -> tuple[Variant, ...]:
         Variant(
             "gates that learn ten times as fast",
             "ds-lora",
-            training={"gate_learning_rate": 10 * preset.training["gate_learning_rate"]},
+            factors={"gate_learning_rate": 10},
             beyond=True,
         ),
         Variant("gates that start open, at 0.95", "ds-lora", {"gate_bias_init": 3.0, "gate_scale": 1.0}, beyond=True),
-        Variant("gates rewarded for spread", "ds-lora", training={"gate_spread": 0.3}, beyond=True),
+        Variant("gates rewarded for spread", "ds-lora", training=_whole_batches(preset, gate_spread=0.3), beyond=True),
         Variant(
             "gates with dropout and weight decay",
             "ds-lora",
@@ -173,6 +175,11 @@ def _candidates(preset: Preset) -> tuple[Variant, ...]:
             beyond=True,
         ),
     )
+
+
+def _whole_batches(preset: Preset, **training: Any) -> dict[str, Any]:
+    """Settings that want every batch in one part."""
+    return {**training, "accumulation": 1} if "accumulation" in preset.training else training
 
 
 def references(variant: Variant) -> tuple[Variant, Variant]:

@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dslora.assess import split_for
 from dslora.data import Dataset
 from dslora.evaluation.gates import GateRow, summarize_gates
 from dslora.evaluation.metrics import auroc, by_class, confusion_counts, f1_of_means, is_positive
 from dslora.inference import Predictions
+from dslora.methods import AdaLoraSettings
 from dslora.reproduce.cell import Cell
 from dslora.reproduce.controls import gates_fixed
 from dslora.reproduce.identity import identity_swaps
@@ -52,9 +54,9 @@ def measure_run(run: TrainedRun, dataset: Dataset, cell: Cell, data_dir: str | N
         run.classifier.to(resolve_device(run.settings.device))
         zeros, modules = measure_sparsity(run.classifier)
     result = run.record["result"]
-    kept = dataset.without_refused(run.spec.normalization)
-    splits = ["development"] if cell.tuning or "test" not in kept.splits else ["development", "test"]
-    found = {name: run.predict(kept.splits[name].texts) for name in splits}
+    splits = ["development"] if cell.tuning or "test" not in dataset.splits else ["development", "test"]
+    kept = {name: split_for(run, dataset, name) for name in splits}
+    found = {name: run.predict(kept[name].texts) for name in splits}
     measured: dict[str, Any] = {
         "labels": list(dataset.labels),
         "positiveLabels": list(dataset.positive_labels),
@@ -65,12 +67,12 @@ def measure_run(run: TrainedRun, dataset: Dataset, cell: Cell, data_dir: str | N
         "bestEpoch": result["epoch"],
         "secondsPerEpoch": round(result["seconds"] / max(1, result["epochs"]), 1),
         "zeros": zeros,
-        "rank": {"left": sum(m.surviving_rank for m in modules), "of": sum(m.rank for m in modules)},
+        "rank": {"left": sum(m.surviving_rank for m in modules), "of": _rank_at_start(run, modules)},
         "libraries": run.record["libraries"],
         "commit": run.record["commit"],
     }
     for name in splits:
-        rows, before = kept.splits[name], dataset.splits[name]
+        rows, before = kept[name], dataset.splits[name]
         measured[name] = _split(found[name], rows.labels, dataset.labels)
         present = set(rows.ids)
         measured[name]["leftOut"] = [i for i, row_id in enumerate(before.ids) if row_id not in present]
@@ -80,18 +82,26 @@ def measure_run(run: TrainedRun, dataset: Dataset, cell: Cell, data_dir: str | N
         last = splits[-1]
         measured["gates"] = {
             "split": last,
-            **_gates(found[last], kept.splits[last].labels, dataset, columns),
+            **_gates(found[last], kept[last].labels, dataset, columns),
         }
         means = found["development"].gates.mean(axis=0, dtype=np.float64)
         with gates_fixed(run.classifier, means.tolist()):
-            fixed = {name: run.predict(kept.splits[name].texts) for name in splits}
+            fixed = {name: run.predict(kept[name].texts) for name in splits}
         measured["gatesFixed"] = {
-            name: _split(fixed[name], kept.splits[name].labels, dataset.labels, truth=False) for name in splits
+            name: _split(fixed[name], kept[name].labels, dataset.labels, truth=False) for name in splits
         }
     if not cell.tuning:
         measured["identity"] = identity_swaps(run, language_of(cell.data))
         measured["transfer"] = transfer(run, cell.data, data_dir, cell.transfer_rows)
     return measured
+
+
+def _rank_at_start(run: TrainedRun, modules: list[ModuleSparsity]) -> int:
+    """Of all modules together; AdaLoRA's have lost some by the time that they are measured."""
+    adapter = run.spec.adapter if isinstance(run, Run) else None
+    if isinstance(adapter, AdaLoraSettings):
+        return adapter.initial_rank * len(modules)
+    return sum(module.rank for module in modules)
 
 
 def _split(

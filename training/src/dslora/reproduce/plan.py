@@ -61,6 +61,7 @@ def make_cell(
     else:
         training["learning_rate"] *= RATE_OF_METHOD.get(variant.method, 1.0)
         training |= variant.training
+        training |= {name: factor * training[name] for name, factor in variant.factors.items()}
     return Cell(
         data=data,
         base=base,

@@ -57,6 +57,10 @@ class Results:
         result = self._read(cell)
         return None if result is None else result.get("refused")
 
+    def refused_since(self, cell: Cell, moment: float) -> bool:
+        """Whether it was refused after a moment, in seconds since 1970."""
+        return self.refusal(cell) is not None and self.path(cell).stat().st_mtime >= moment
+
     def save(self, cell: Cell, result: dict[str, Any]) -> None:
         write_json(self.path(cell), {"key": cell.key, "cell": vars(cell), **result})
 

@@ -56,11 +56,14 @@ def transfer(run: TrainedRun, data: str, data_dir: str | None, rows: int) -> dic
             found[target] = {"missing": "another language"}
             continue
         try:
-            dataset = loaded(target, data_dir).without_refused(run.spec.normalization)
+            dataset = loaded(target, data_dir)
         except MissingDataError:
             found[target] = {"missing": "its files were not there"}
             continue
-        split = dataset.splits["test"]
+        if "test" not in dataset.splits:
+            found[target] = {"missing": "no test split"}
+            continue
+        split, _ = dataset.splits["test"].without_refused(run.read)
         if rows and rows < len(split):
             split = take(split, rows, _SEED)
         predicted = run.predict(split.texts).logits.argmax(axis=1)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dslora.bases import load_tokenizer, resolve_base
+from dslora.data import Dataset
 from dslora.encoding import is_uncased
-from dslora.errors import DataError, DsLoraError
+from dslora.errors import DataError, DsLoraError, OtherRunError
 from dslora.methods import find_method
 from dslora.ngram_run import load_any_run, train_ngrams
 from dslora.ngrams import NAME as NGRAMS
@@ -20,7 +21,7 @@ from dslora.reproduce.results import Results, claimed
 from dslora.reproduce.source import settings_of
 from dslora.reproduce.transfer import loaded
 from dslora.run import train_run
-from dslora.run_record import RUN_FILE
+from dslora.run_record import RUN_FILE, files_of, read_record
 from dslora.train.checkpoint import FILE as CHECKPOINT
 from dslora.train.processes import resolve_device
 from dslora.workers import run_workers
@@ -38,22 +39,43 @@ def compute(cell: Cell, folder: Path, data_dir: str | None) -> dict[str, Any]:
         data_dir: Folder with the named data sets.
     """
     dataset = loaded(cell.data, data_dir)
+    if (folder / RUN_FILE).is_file() and _trained_on(folder) != _checksums(files_of(dataset)):
+        shutil.rmtree(folder)
     if not (folder / RUN_FILE).is_file():
-        data = settings_of(cell.data, data_dir)
-        if cell.method == NGRAMS:
-            train_ngrams(folder, data, cell.ngram_spec(dataset), cell.settings(), dataset)
-        else:
-            find_method(cell.method).check_machine()
-            tokenizer = load_tokenizer(resolve_base(cell.base))
-            spec = cell.spec(dataset, default_steps(dataset.name, is_uncased(tokenizer)))
-            if find_method(cell.method).trains:
-                # Before anything is loaded: memory that runs out may end the process instead of the cell.
-                check_fits(spec, cell.settings(), resolve_device(cell.settings().device).type)
-            train_run(folder, data, spec, cell.settings(), dataset=dataset, quiet=True)
+        try:
+            _train(cell, folder, dataset, data_dir)
+        except OtherRunError:
+            # Its settings are in its name: it was begun on other data.
+            shutil.rmtree(folder)
+            _train(cell, folder, dataset, data_dir)
     measured = measure_run(load_any_run(folder), dataset, cell, data_dir)
     # Optimizer state is the largest part of a run, and of no use any more.
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return measured
+
+
+def _train(cell: Cell, folder: Path, dataset: Dataset, data_dir: str | None) -> None:
+    data = settings_of(cell.data, data_dir)
+    if cell.method == NGRAMS:
+        train_ngrams(folder, data, cell.ngram_spec(dataset), cell.settings(), dataset)
+        return
+    method = find_method(cell.method)
+    method.check_machine()
+    tokenizer = load_tokenizer(resolve_base(cell.base))
+    spec = cell.spec(dataset, default_steps(dataset.name, is_uncased(tokenizer)))
+    if method.trains:
+        # Before anything is loaded: memory that runs out may end the process instead of the cell.
+        check_fits(spec, cell.settings(), resolve_device(cell.settings().device).type)
+    train_run(folder, data, spec, cell.settings(), dataset=dataset, quiet=True)
+
+
+def _trained_on(folder: Path) -> dict[str, list[str]]:
+    """Checksums of the files that a finished run was trained on, by split."""
+    return _checksums({name: split["files"] for name, split in read_record(folder)["dataset"]["splits"].items()})
+
+
+def _checksums(files: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
+    return {name: [file["sha256"] for file in of] for name, of in files.items()}
 
 
 def drain(
@@ -62,6 +84,7 @@ def drain(
     results: Results,
     data_dir: str | None,
     say: Callable[[str], None] = print,
+    since: float | None = None,
 ) -> None:
     """Computes every cell without a result, in order, leaving out those that another process works on.
 
@@ -74,23 +97,30 @@ def drain(
         results: Where results go.
         data_dir: Folder with the named data sets.
         say: Gets one line a cell.
+        since: When the command began, in seconds since 1970: what was refused after that is not tried again.
 
     Raises:
-        DsLoraError: The data are missing, or are not those that earlier results were made with.
+        DsLoraError: The data are missing, or are not those that earlier results were made with, or the disk fails.
     """
+    since = time.time() if since is None else since
     for data in dict.fromkeys(cell.data for cell in cells):
         splits = loaded(data, data_dir).splits
         results.check_data(data, {name: [file.sha256 for file in split.files] for name, split in splits.items()})
+    # Besides what files say: their times may be another machine's.
     refused: set[str] = set()
+
+    def open_yet(cell: Cell) -> bool:
+        return results.load(cell) is None and cell.key not in refused and not results.refused_since(cell, since)
+
     while True:
-        left = [cell for cell in cells if cell.key not in refused and results.load(cell) is None]
+        left = [cell for cell in cells if open_yet(cell)]
         if not left:
             return
         worked = False
         for cell in left:
             with claimed(folder, cell) as ours:
                 # Another process may have finished it between the look above and the claim.
-                if not ours or results.load(cell) is not None:
+                if not ours or not open_yet(cell):
                     continue
                 worked = True
                 started = time.perf_counter()
@@ -99,6 +129,9 @@ def drain(
                 except DataError:
                     raise
                 except DsLoraError as error:
+                    if isinstance(error.__cause__, OSError):
+                        # A full disk, say: no fault of the cell, whose absence would change what a grid chooses.
+                        raise
                     refused.add(cell.key)
                     results.save(cell, {"refused": str(error)})
                     if not (folder / cell.name / CHECKPOINT).exists():
@@ -122,7 +155,7 @@ def drain_in_processes(
     Raises:
         DsLoraError: A process failed; what it printed says why. The others finish what they have begun.
     """
-    failed = run_workers(workers, _drain, (list(cells), folder, results, data_dir), ("base",))
+    failed = run_workers(workers, _drain, (list(cells), folder, results, data_dir, time.time()), ("base",))
     if failed:
         raise DsLoraError(
             f"{', '.join(failed)} of {workers} failed; the reason is above. Give the command again to go on: "
@@ -130,6 +163,8 @@ def drain_in_processes(
         )
 
 
-def _drain(cells: Sequence[Cell], folder: Path, results: Results, data_dir: str | None, number: int) -> None:
+def _drain(
+    cells: Sequence[Cell], folder: Path, results: Results, data_dir: str | None, since: float, number: int
+) -> None:
     """One worker; they need nothing of their own."""
-    drain(cells, folder, results, data_dir)
+    drain(cells, folder, results, data_dir, since=since)

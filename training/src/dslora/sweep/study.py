@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import optuna
+from filelock import FileLock
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -59,33 +60,39 @@ def open_study(sweep: Sweep) -> optuna.Study:
     sweep.folder.mkdir(parents=True, exist_ok=True)
     # It would show what ends a trial as a traceback.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # Only one makes the tables, and says whose sweep it is; who comes at the same moment finds both.
+    with FileLock(sweep.folder / "study.lock"):
+        study = _create_or_load(sweep.folder)
+        found = study.user_attrs.get(_KEY)
+        if found is None:
+            study.set_user_attr(_KEY, sweep.fingerprint)
+    if found not in (None, sweep.fingerprint):
+        raise DsLoraError(
+            f"{sweep.folder}: holds a sweep of other data, settings or ranges. Use the same ones to go on with it, or "
+            "another --out."
+        )
+    return study
+
+
+def _create_or_load(folder: Path) -> optuna.Study:
     with warnings.catch_warnings():
         # Heartbeats are marked experimental.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         storage = RDBStorage(
-            f"sqlite:///{sweep.folder / 'study.db'}",
+            f"sqlite:///{folder / 'study.db'}",
             # Workers wait for each other's writes instead of failing.
             engine_kwargs={"connect_args": {"timeout": 60}},
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
             heartbeat_stale_trial_callback=put_back,
         )
-        study = optuna.create_study(
+        return optuna.create_study(
             storage=storage,
             study_name=_STUDY,
             direction="maximize",
             load_if_exists=True,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
         )
-    found = study.user_attrs.get(_KEY)
-    if found is None:
-        study.set_user_attr(_KEY, sweep.fingerprint)
-    elif found != sweep.fingerprint:
-        raise DsLoraError(
-            f"{sweep.folder}: holds a sweep of other data, settings or ranges. Use the same ones to go on with it, or "
-            "another --out."
-        )
-    return study
 
 
 def put_back(study: optuna.Study, trial: FrozenTrial | optuna.Trial, to_blame: bool = True) -> None:

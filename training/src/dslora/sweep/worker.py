@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import optuna
 from optuna.trial import TrialState
 
@@ -37,10 +38,9 @@ def work(sweep: Sweep, train: Train, seed: int, say: Callable[[str], None] = pri
     """
     study = open_study(sweep)
     failures: list[tuple[int, DsLoraError]] = []
-    # Workers that draw the same numbers would try the same settings.
-    study.sampler = optuna.samplers.TPESampler(
-        n_startup_trials=max(4, len(sweep.space)), multivariate=True, seed=1_000 * sweep.seed + seed + len(study.trials)
-    )
+    # Workers that draw the same numbers would try the same settings, and so would one that is started again.
+    draw = int(np.random.SeedSequence((sweep.seed, seed, len(study.trials))).generate_state(1)[0])
+    study.sampler = optuna.samplers.TPESampler(n_startup_trials=max(4, len(sweep.space)), multivariate=True, seed=draw)
 
     def objective(trial: optuna.Trial) -> float:
         if len(ended(study)) >= sweep.trials:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dslora.errors import DsLoraError
+from dslora.errors import DsLoraError, OtherRunError
 from dslora.files import replacing
 
 FILE = "checkpoint.pt"
@@ -79,7 +79,8 @@ def load_checkpoint(folder: Path, key: str) -> tuple[Progress, dict[str, Any]] |
     """Progress and state dicts; None when there is no checkpoint.
 
     Raises:
-        DsLoraError: It was made with other settings, or cannot be read.
+        OtherRunError: It was made with other settings.
+        DsLoraError: It cannot be read.
     """
     path = folder / FILE
     if not path.is_file():
@@ -89,7 +90,7 @@ def load_checkpoint(folder: Path, key: str) -> tuple[Progress, dict[str, Any]] |
     except Exception as error:
         raise DsLoraError(f"{path}: the checkpoint cannot be read. Delete the folder to start again.") from error
     if state["key"] != key:
-        raise DsLoraError(
+        raise OtherRunError(
             f"{folder}: holds a run with other settings or other data. Use the same ones to resume it, "
             "another --out for a new run, or --overwrite to start again."
         )

@@ -23,6 +23,7 @@ from dslora.train.batches import Rows, Split, length_grouped_batches
 from dslora.train.checkpoint import Progress, load_checkpoint, random_state, save_checkpoint, set_random_state
 from dslora.train.development import predict_development
 from dslora.train.journal import Journal, SilentJournal
+from dslora.train.launch import check_launch
 from dslora.train.optimizer import build_optimizer, build_schedule
 from dslora.train.processes import Processes, resolve_device
 from dslora.train.settings import TrainSettings, fingerprint
@@ -96,7 +97,8 @@ def train(
         processes: Who shares the work; those of ``accelerate launch``, or this one alone, if not given.
 
     Raises:
-        DsLoraError: The folder holds a run with other settings, the loss is no longer finite, or memory is short.
+        DsLoraError: :class:`Training` refuses it, the folder holds a run with other settings, the loss is no longer
+            finite, or memory is short.
     """
     processes = processes or Processes(settings.device)
     training = Training(classifier, encoder, train_split, development, settings, folder, processes)
@@ -107,7 +109,11 @@ def train(
 
 
 class Training:
-    """A training whose model is ready; nothing is written before :meth:`start`."""
+    """A training whose model is ready; nothing is written before :meth:`start`.
+
+    Raises:
+        DsLoraError: The device or the processes cannot train it, or it is too short to leave a model.
+    """
 
     def __init__(
         self,
@@ -122,6 +128,7 @@ class Training:
         self.classifier, self.encoder, self.development = classifier, encoder, development
         self.settings, self.folder, self.processes = settings, folder, processes
         settings.check_device(processes.device)
+        check_launch(classifier.spec, settings, processes)
         if settings.gradient_checkpointing:
             classifier.method.base_of(classifier.encoder).activation_checkpointing_enable()
         self.total_steps = -(-len(train_split.windows) // settings.batch_size) * settings.epochs
@@ -131,6 +138,12 @@ class Training:
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.schedule = build_schedule(self.optimizer, settings, self.total_steps)
         self.phases = _phases(classifier, self.total_steps)
+        if not all(phase.settled(self.total_steps) for phase in self.phases):
+            raise DsLoraError(
+                f"The weights or ranks would not have settled after all {self.total_steps} steps, so there would be no "
+                "model to keep. Train for more epochs, or raise the share for the last phase (--l1-debias, "
+                "--budget-final)."
+            )
         weights = _class_weights(train_split.labels, len(classifier.spec.labels), settings)
         self.gradients = BatchGradients(self.model, self.rows, settings, weights, self.phases, processes)
 
@@ -139,7 +152,7 @@ class Training:
         settings, processes = self.settings, self.processes
         if processes.is_main:
             self.folder.mkdir(parents=True, exist_ok=True)
-        self.key = fingerprint(settings, self.classifier.spec, data_key)
+        self.key = fingerprint(settings.decisive(), self.classifier.spec, data_key)
         # Another stream in each process, or all would drop the same elements of different texts.
         torch.manual_seed(settings.seed + processes.rank)
         resumed = processes.from_main_or_raise(lambda: load_checkpoint(self.folder, self.key))
@@ -183,11 +196,14 @@ class Training:
                     running += self.step(batch)
                     if progress.step % _SHOW_EVERY == 0:
                         loss = float(self.processes.sum(running)) / progress.loss_count
+                        self._check_finite(loss)
                         self.journal.advance(loss=loss)
                     else:
                         self.journal.advance()
                     if progress.step % settings.checkpoint_every == 0:
                         progress.loss_sum = float(self.processes.sum(running))
+                        # Before it is kept: what goes on from there would never come back.
+                        self._check_finite(progress.loss_sum)
                         progress.seconds = time.perf_counter() - started
                         self._checkpoint()
                 progress.loss_sum = float(self.processes.sum(running))
@@ -200,11 +216,8 @@ class Training:
 
     def result(self) -> TrainingResult:
         progress = self.progress
-        if progress.best is None:
-            raise DsLoraError(
-                "No epoch ended after the weights or ranks had settled, so there is no model to keep. "
-                "Train for more epochs, or raise the share for the last phase (--l1-debias, --budget-final)."
-            )
+        # All phases have settled by the last step, at which an epoch ends.
+        assert progress.best is not None
         return TrainingResult(
             macro_f1=progress.best,
             epoch=progress.best_epoch,
@@ -236,8 +249,7 @@ class Training:
         """Measures the development split, keeps the model where it is the best, and returns its macro-F1."""
         progress, settings = self.progress, self.settings
         loss = progress.loss_sum / max(1, progress.loss_count)
-        if not np.isfinite(loss):
-            raise DivergenceError(f"The loss is {loss} in epoch {progress.epoch + 1}. Lower the learning rates.")
+        self._check_finite(loss)
         logits, gates = predict_development(self.model, self.encoder, self.development.windows, self.processes)
         labels = np.asarray(self.development.labels)
         macro_f1 = float(f1_score(labels, logits.argmax(axis=1), average="macro", zero_division=0))
@@ -269,6 +281,12 @@ class Training:
         progress.finished = progress.epoch >= settings.epochs or progress.stale >= settings.patience
         return macro_f1
 
+    def _check_finite(self, loss: float) -> None:
+        if not np.isfinite(loss):
+            raise DivergenceError(
+                f"The loss is {loss} by step {self.progress.step} of {self.total_steps}. Lower the learning rates."
+            )
+
     def _checkpoint(self) -> None:
         parts = {
             "model": self.classifier.trained_state(),
@@ -292,8 +310,6 @@ def _phases(classifier: Classifier, total_steps: int) -> list[Phase]:
     """What happens between optimizer steps: the method's own, and L1 where it is sparse."""
     method, spec = classifier.method, classifier.spec
     own = method.phase(classifier.encoder, spec.adapter, total_steps)
-    if own is not None and classifier.is_sharded:
-        raise DsLoraError(f"Method {method.name} needs whole weights between steps. Train it with DDP, not with FSDP.")
     phases = [own] if own is not None else []
     if spec.l1 is not None and method.sparse:
         phases.append(L1Schedule(spec.l1, low_rank_parameters(classifier), total_steps))
@@ -316,15 +332,17 @@ def _memory_errors(settings: TrainSettings) -> Iterator[None]:
         short = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
         if not short:
             raise
-        lower = [f"--accumulation {2 * settings.accumulation}"]
+        same, other = [], ["a smaller --max-tokens"]
+        if not settings.gate_spread and settings.batch_size % (2 * settings.accumulation) == 0:
+            same.append(f"--accumulation {2 * settings.accumulation}")
         if not settings.gradient_checkpointing:
-            lower.append("--gradient-checkpointing")
-        if settings.precision == "fp32":
-            lower.append("--precision bf16")
+            same.append("--gradient-checkpointing")
         if settings.base_precision == "fp32":
-            lower.append("--base-precision bf16")
+            other.insert(0, "--base-precision bf16")
+        if settings.precision == "fp32":
+            other.insert(0, "--precision bf16")
+        goes_on = f"With {' or '.join(same)} the same command goes on from the last checkpoint. " if same else ""
         raise DsLoraError(
-            f"Memory ran out while training. These lower the need without changing what is learnt by much: "
-            f"{', '.join(lower)}, a smaller --max-tokens. dslora plan says how much each saves. The last checkpoint "
-            "is whole."
+            f"Memory ran out while training. {goes_on}{', '.join(other)} lower the need too, but begin another run: "
+            "with another --out. dslora plan says how much each saves."
         ) from error

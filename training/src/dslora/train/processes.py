@@ -81,6 +81,21 @@ class Processes:
         """Whether this process is the one that writes files."""
         return self.rank == 0
 
+    def refuse_company(self, method: str) -> None:
+        """Refuses more than one process for a method without steps to share, of which each would do all the work.
+
+        Args:
+            method: Its name.
+
+        Raises:
+            DsLoraError: ``accelerate launch`` has started several.
+        """
+        if self.count > 1:
+            raise DsLoraError(
+                f"Method {method} has no steps of training that {self.count} processes could share. Give the "
+                "command without accelerate launch."
+            )
+
     def prepare(self, model: nn.Module) -> nn.Module:
         """The model on this process's device, wrapped so that backward passes combine all processes' gradients."""
         if not self.is_fsdp:

@@ -3,12 +3,14 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 
 from dslora.errors import DsLoraError
 
+# They say how and where it is computed, and decide nothing that is learnt: a run may go on with others.
+FREE: Final = frozenset({"accumulation", "gradient_checkpointing", "checkpoint_every", "device"})
 ClassWeighting = Literal["none", "balanced"]
 Precision = Literal["fp32", "bf16"]
 Schedule = Literal["linear", "cosine"]
@@ -33,7 +35,8 @@ class TrainSettings:
         class_weighting: ``balanced`` weighs a class by the inverse of its frequency.
         label_smoothing: Share of the target spread over all classes.
         gate_spread: Weight of a term that rewards gates for differing between the texts of a batch:
-            ``- gate_spread * mean over modules of std over texts``. 0 is the paper.
+            ``- gate_spread * mean over modules of std over texts``. 0 is the paper. Wants one process and
+            accumulation 1.
         max_gradient_norm: Gradients are clipped to this L2 norm.
         patience: Evaluations without a better development macro-F1 before training stops.
         train_rows: Use only this many training rows (stratified, seeded); 0 uses all.
@@ -84,10 +87,17 @@ class TrainSettings:
         for name in ("warmup", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 problems.append(f"{name} is {getattr(self, name)}; expected a number from 0 to below 1")
-        if self.batch_size % self.accumulation:
+        if not 0 <= self.seed < 2**32:
+            # What scikit-learn and NumPy take.
+            problems.append(f"seed is {self.seed}; expected a number from 0 to 2^32 - 1")
+        if self.accumulation >= 1 and self.batch_size % self.accumulation:
             problems.append(f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}")
         if problems:
             raise DsLoraError("Training settings: " + "; ".join(problems) + ".")
+
+    def decisive(self) -> dict[str, Any]:
+        """Those that tell one run from another."""
+        return {name: value for name, value in asdict(self).items() if name not in FREE}
 
     @property
     def base_dtype(self) -> str:
@@ -104,20 +114,42 @@ class TrainSettings:
         if wants_bf16 and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
             raise DsLoraError("This GPU has no bfloat16. Leave --precision and --base-precision at fp32.")
 
+    def remarks(self, device: torch.device) -> list[str]:
+        """What who trains there should be told before it begins, a sentence or two each."""
+        if self.precision == "bf16" and device.type == "cpu" and not _computes_bfloat16():
+            return [
+                "This processor has no instructions for bfloat16, so --precision bf16 takes many times as long as fp32 "
+                "here (60 times for one matrix product, on an AMD EPYC with AVX2). Take --precision fp32."
+            ]
+        return []
+
     def part_size(self, processes: int) -> int:
         """Texts that one process computes at once.
 
         Raises:
             DsLoraError: A batch cannot be divided so.
         """
-        size, rest = divmod(self.batch_size, self.accumulation * processes)
+        parts = self.accumulation * processes
+        if self.gate_spread and parts > 1:
+            # A part holds texts of like length, whose gates differ less than those of the batch.
+            raise DsLoraError(
+                f"--gate-spread rewards the spread of gates over a whole batch, and {processes} processes with "
+                f"--accumulation {self.accumulation} would compute it of parts. Train in one process with "
+                "--accumulation 1 (--gradient-checkpointing saves memory too), or leave --gate-spread out."
+            )
+        size, rest = divmod(self.batch_size, parts)
         if rest:
             raise DsLoraError(
                 f"Batch size {self.batch_size} cannot be divided among {processes} processes in parts of "
-                f"{self.accumulation}. It is the size of the whole step: use a multiple of "
-                f"{self.accumulation * processes}."
+                f"{self.accumulation}. It is the size of the whole step: use a multiple of {parts}."
             )
         return size
+
+
+def _computes_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself; taken for granted where torch does not say."""
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("architecture") != "x86_64" or found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def fingerprint(*parts: Any) -> str:

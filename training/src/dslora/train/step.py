@@ -17,7 +17,8 @@ class BatchGradients:
     """Computes gradients of a batch, in as many parts and processes as there are.
 
     Whatever these numbers are, the gradients are those of the whole batch at once: every part's loss is divided by
-    the weight of the whole batch, and multiplied by the number of processes, whose gradients are averaged.
+    the weight of the whole batch, and multiplied by the number of processes, whose gradients are averaged. The reward
+    for the spread of gates is no sum over texts, so :meth:`TrainSettings.part_size` refuses it where there are parts.
 
     Args:
         model: As the processes have prepared it.
@@ -72,7 +73,6 @@ class BatchGradients:
         cross_entropy = summed * ((1.0 if part else 0.0) / weight)
         loss = cross_entropy * count if count > 1 else cross_entropy
         if settings.gate_spread and gates.shape[1] and len(part) > 1:
-            share = count * len(part) / len(batch)
-            loss = loss - settings.gate_spread * gates.std(dim=0).mean() * share
+            loss = loss - settings.gate_spread * gates.std(dim=0).mean()
         loss.backward()
         return cross_entropy.detach()
