@@ -109,19 +109,24 @@ class BenchSettings:
         return groups(self.plans, _REFERENCE, device_memory(resolve_device(self.device).type))
 
 
-def _spec(settings: BenchSettings, method: str) -> ClassifierSpec:
+def bench_spec(base: str, method: str, max_tokens: int) -> ClassifierSpec:
+    """A classifier of two made-up classes with the method's defaults: what it answers does not matter."""
     row = find_method(method)
     return ClassifierSpec(
-        base=settings.base,
+        base=base,
         method=method,
         labels=("no", "yes"),
         positive_labels=("yes",),
         normalization=(),
-        max_tokens=settings.max_tokens,
-        pooling=default_pooling(settings.base),
+        max_tokens=max_tokens,
+        pooling=default_pooling(base),
         adapter=row.settings(),
         l1=L1Settings() if row.sparse else None,
     )
+
+
+def _spec(settings: BenchSettings, method: str) -> ClassifierSpec:
+    return bench_spec(settings.base, method, settings.max_tokens)
 
 
 def _training(settings: BenchSettings, method: str, split: Split) -> Training:

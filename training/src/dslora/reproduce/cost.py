@@ -14,12 +14,12 @@ from typing import Any, Final
 import torch
 
 from dslora.bases import load_tokenizer, resolve_base
-from dslora.bench import BARE, BenchSettings, refused, release_memory, run_bench
-from dslora.classifier import Classifier, ClassifierSpec, build_classifier, default_pooling
+from dslora.bench import BARE, BenchSettings, bench_spec, refused, release_memory, run_bench
+from dslora.classifier import Classifier, build_classifier
 from dslora.encoding import text_encoder
 from dslora.errors import DsLoraError
 from dslora.files import write_json
-from dslora.methods import TRAINED, find_method
+from dslora.methods import TRAINED
 from dslora.ngrams import NAME as NGRAMS
 from dslora.plan import make_plan
 from dslora.plan.fit import device_memory
@@ -117,7 +117,9 @@ def measure_latency(base: str, max_tokens: int, answers: int, methods: tuple[str
     method_of = {name: name for name in (_REFERENCE, *methods)} | {MERGED: _REFERENCE}
     # Nothing is trained there, but what training adds to adapters is little beside their bases.
     alone = TrainSettings(batch_size=1)
-    plans = {name: make_plan(_spec(base, method, max_tokens), alone, device.type) for name, method in method_of.items()}
+    plans = {
+        name: make_plan(bench_spec(base, method, max_tokens), alone, device.type) for name, method in method_of.items()
+    }
 
     def take(names: tuple[str, ...]) -> dict[str, list[float]]:
         # Its models end with the call: the next group needs their memory.
@@ -142,23 +144,10 @@ def measure_latency(base: str, max_tokens: int, answers: int, methods: tuple[str
 
 
 def _untrained(base: str, method: str, max_tokens: int, merged: bool) -> Classifier:
-    model = build_classifier(_spec(base, method, max_tokens)).eval()
+    model = build_classifier(bench_spec(base, method, max_tokens)).eval()
     if merged:
         model.encoder = model.method.merged(model.encoder)
     return model
-
-
-def _spec(base: str, method: str, max_tokens: int) -> ClassifierSpec:
-    return ClassifierSpec(
-        base=base,
-        method=method,
-        labels=("no", "yes"),
-        positive_labels=("yes",),
-        normalization=(),
-        max_tokens=max_tokens,
-        pooling=default_pooling(base),
-        adapter=find_method(method).settings(),
-    )
 
 
 def cost(out: Path, preset: Preset, development: Mapping[str, Mapping[str, float]]) -> list[str]:
