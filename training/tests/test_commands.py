@@ -93,6 +93,11 @@ def test_an_export_that_cannot_be_proved_or_named_ends_before_a_graph_is_made(
         capsys.readouterr()
         assert main([*export, *more]) == 1
         assert message in capsys.readouterr().err
+        # And by the pipeline before a training.
+        elsewhere = options(base, posts, tmp_path / "other", "--method", "lora", *export[2:], *more)
+        assert main(["pipeline", *elsewhere]) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
     assert not (tmp_path / "bundle").exists()
 
 

@@ -153,6 +153,15 @@ def _labelled(run: Run, dataset: Dataset) -> Callable[[str], LabelledTexts]:
     return labelled
 
 
+def check_provable(dataset: Dataset) -> None:
+    """Refuses data with too few rows for an export, before anything is trained on them.
+
+    Raises:
+        DsLoraError: Development and training split together have too few.
+    """
+    check_enough([text for split in ("development", "train") for text in dataset.splits[split].texts])
+
+
 def _parity_texts(development: LabelledTexts, train: LabelledTexts) -> LabelledTexts:
     """Development texts; training texts fill up what a small development split lacks.
 

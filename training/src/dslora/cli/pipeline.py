@@ -3,7 +3,7 @@
 import argparse
 
 from dslora.cli import export, train
-from dslora.cli.arguments import add_bundle, add_data, add_training, data_settings
+from dslora.cli.arguments import add_bundle, add_data, add_training, data_settings, languages
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,6 +20,7 @@ def _pipeline(arguments: argparse.Namespace) -> None:
     from dslora.export.session import check_provider
     from dslora.folder import check_target
     from dslora.ngrams import NAME as NGRAMS
+    from dslora.publish import check_provable
     from dslora.run import load_run
 
     if arguments.method == NGRAMS:
@@ -30,6 +31,9 @@ def _pipeline(arguments: argparse.Namespace) -> None:
     # Asked before hours of training, not after.
     check_target(arguments.bundle, replace=arguments.replace)
     check_provider(arguments.provider)
+    data = data_settings(arguments)
+    languages(arguments, data.name)
+    check_provable(data.load())
     train.run(arguments)
     run = load_run(arguments.out)
     dataset = data_settings(arguments).load()
