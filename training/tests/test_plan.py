@@ -249,7 +249,7 @@ def test_a_process_is_asked_for_its_own_part(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    given = options(base, write_posts(tmp_path / "posts.csv", 80), tmp_path / "run")
+    given = options(base, write_posts(tmp_path / "posts.csv", 240), tmp_path / "run")
     given = [*given[: given.index("--rank")], "--method", "full", *more]
     if command == "pipeline":
         given += ["--bundle", str(tmp_path / "bundle")]

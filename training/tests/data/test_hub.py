@@ -190,6 +190,8 @@ def test_a_hub_that_does_not_give_it_is_told_in_one_message(
     http = "huggingface_hub.utils._http"
     monkeypatch.setattr(f"{http}._GLOBAL_CLIENT_FACTORY", lambda: httpx2.Client(transport=httpx2.MockTransport(answer)))
     monkeypatch.setattr(f"{http}._GLOBAL_CLIENT", None)
+    # The library's own pauses between its attempts.
+    monkeypatch.setattr(f"{http}.time.sleep", lambda seconds: None)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
