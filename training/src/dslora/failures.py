@@ -3,6 +3,8 @@
 import errno
 from collections.abc import Container
 
+from dslora.errors import DsLoraError
+
 _DISK = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -32,6 +34,11 @@ def explained(error: BaseException, options: Container[str]) -> str | None:
         f"A file could not be written: {reason}. What was complete before is still there. Free space or choose another "
         "place, then give the same command again: a training goes on from its last checkpoint."
     )
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether settings have no part in it: the disk, the network, or a fault of the package."""
+    return not isinstance(error, DsLoraError) or isinstance(error.__cause__, OSError)
 
 
 def _less_memory(options: Container[str]) -> str:

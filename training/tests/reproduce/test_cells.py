@@ -71,6 +71,24 @@ def silent(line: str) -> None:
     pass
 
 
+class Killed(BaseException):
+    """Ends a process's work as a signal would: nothing of ours catches it."""
+
+
+def kill_at(number: int | None, patch: pytest.MonkeyPatch) -> list[int]:
+    """Ends the process's work at that optimizer step, or never; gets an entry for every step."""
+    step, steps = torch.optim.AdamW.step, list[int]()
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        steps.append(len(steps) + 1)
+        if len(steps) == number:
+            raise Killed
+        return step(*arguments, **options)
+
+    patch.setattr(torch.optim.AdamW, "step", counted)
+    return steps
+
+
 def test_a_key_tells_every_setting_apart_and_nothing_else(cell: Cell) -> None:
     assert cell.key == replace(cell).key
     assert cell.key == Cell(**json.loads(json.dumps(vars(cell)))).key
@@ -240,17 +258,7 @@ def test_a_run_on_other_files_is_trained_again(cell: Cell, tmp_path: Path, monke
     """The folder of runs is shared by reports, whose own checks see only what stands in them."""
     folder = write_splits(tmp_path / "toy")
     lora = replace(cell, data=folder, method="lora", adapter={"rank": 2}, l1=None)
-    step = torch.optim.AdamW.step
-    steps = 0
-
-    def counted(*arguments: Any, **options: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps == 5:
-            raise Killed
-        return step(*arguments, **options)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", counted)
+    kill_at(5, monkeypatch)
     loaded.cache_clear()
     with pytest.raises(Killed):
         work.drain([lora], tmp_path / "cells", Results(tmp_path / "first"), None, silent)
@@ -321,37 +329,22 @@ def test_a_claimed_cell_is_left_to_its_owner(cell: Cell, tmp_path: Path) -> None
         assert again
 
 
-class Killed(BaseException):
-    """Ends a process's work as a signal would: nothing of ours catches it."""
-
-
 def test_a_killed_cell_goes_on_to_the_same_result(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, killed = Results(tmp_path / "whole"), Results(tmp_path / "killed")
     work.drain([cell], tmp_path / "one", whole, None, silent)
 
-    steps = 0
-    step = torch.optim.AdamW.step
-
-    def counted(*arguments: Any, **options: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps == 17:
-            # In the second epoch, two steps after a checkpoint.
-            raise Killed
-        return step(*arguments, **options)
-
     with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "step", counted)
+        # In the second epoch, two steps after a checkpoint.
+        kill_at(17, patch)
         with pytest.raises(Killed):
             work.drain([cell], tmp_path / "two", killed, None, silent)
     assert killed.load(cell) is None
 
-    steps = -1000
     with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "step", counted)
+        steps = kill_at(None, patch)
         work.drain([cell], tmp_path / "two", killed, None, silent)
     # 24 in all, of which 15 were kept.
-    assert steps == -1000 + 9
+    assert len(steps) == 9
     first, second = whole.load(cell), killed.load(cell)
     assert first is not None
     assert second is not None

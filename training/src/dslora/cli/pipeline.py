@@ -33,10 +33,10 @@ def _pipeline(arguments: argparse.Namespace) -> None:
     check_provider(arguments.provider)
     data = data_settings(arguments)
     languages(arguments, data.name)
-    check_provable(data.load())
+    dataset = data.load()
+    check_provable(dataset)
     train.run(arguments)
     run = load_run(arguments.out)
-    dataset = data_settings(arguments).load()
     calibrate(run, dataset)
     for split in arguments.splits:
         if split in dataset.splits:

@@ -10,6 +10,7 @@ from dslora.bases import load_tokenizer, resolve_base
 from dslora.data import Dataset
 from dslora.encoding import is_uncased
 from dslora.errors import DataError, DsLoraError, OtherRunError
+from dslora.failures import is_of_the_machine
 from dslora.methods import find_method
 from dslora.ngram_run import load_any_run, train_ngrams
 from dslora.ngrams import NAME as NGRAMS
@@ -129,7 +130,7 @@ def drain(
                 except DataError:
                     raise
                 except DsLoraError as error:
-                    if isinstance(error.__cause__, OSError):
+                    if is_of_the_machine(error):
                         # A full disk, say: no fault of the cell, whose absence would change what a grid chooses.
                         raise
                     refused.add(cell.key)

@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import TrialState
 
 from dslora.errors import DsLoraError
+from dslora.failures import is_of_the_machine
 from dslora.sweep.space import suggest
 from dslora.sweep.study import ERROR, FOLDER, Sweep, ended, open_study, put_back, uncounted
 from dslora.train.checkpoint import FILE as CHECKPOINT
@@ -63,7 +64,7 @@ def work(sweep: Sweep, train: Train, seed: int, say: Callable[[str], None] = pri
             _drop_checkpoint(folder)
             raise
         except Exception as error:
-            if _is_of_the_machine(error):
+            if is_of_the_machine(error):
                 put_back(study, trial, to_blame=not isinstance(error, OSError | DsLoraError))
             else:
                 _drop_checkpoint(folder)
@@ -91,11 +92,6 @@ def _drop_checkpoint(folder: Path) -> None:
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _is_of_the_machine(error: Exception) -> bool:
-    """Whether settings have no part in it: the disk, the network, or a fault of the package."""
-    return not isinstance(error, DsLoraError) or isinstance(error.__cause__, OSError)
-
-
 def _check_hope(study: optuna.Study, number: int, failure: DsLoraError) -> None:
     """Ends a sweep whose trials would go on failing for one reason; those that did are not counted.
 
@@ -107,7 +103,7 @@ def _check_hope(study: optuna.Study, number: int, failure: DsLoraError) -> None:
     Raises:
         DsLoraError: That reason.
     """
-    if _is_of_the_machine(failure):
+    if is_of_the_machine(failure):
         raise failure
     if isinstance(failure, DivergenceError):
         return
