@@ -2,13 +2,15 @@
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import onnxruntime
 import pytest
 
 from base_folder import WORDS, make_base
-from dslora.cli import main
+from dslora.cli import COMMANDS, main
 from dslora.cli.arguments import languages
 from tiny_models import tiny_deberta
 
@@ -35,6 +37,21 @@ def options(base: str, posts: Path, out: Path, *more: str) -> list[str]:
     size = ["--base", base, "--max-tokens", "24", "--window-overlap", "4", "--rank", "2", "--alpha", "4"]
     rates = ["--learning-rate", "1e-2", "--head-learning-rate", "1e-2", "--epochs", "3"]
     return ["--data", str(posts), *columns, "--out", str(out), "--quiet", *size, *rates, *more]
+
+
+def test_what_there_is_is_said_without_loading_torch() -> None:
+    code = "import sys; from dslora.cli import main\ntry: main(['--help'])\nfinally: print('torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "measure a trained run on a split" in said
+    assert said.endswith("False\n")
+
+
+@pytest.mark.parametrize("command", [[name] for name in COMMANDS] + [["data", "check"]], ids=" ".join)
+def test_every_command_says_what_its_options_are(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--help"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: dslora {' '.join(command)} ")
 
 
 @pytest.mark.parametrize("method", ["ds-lora", "lora"])

@@ -6,35 +6,50 @@ dslora pipeline --data olid --data-dir data --out runs/olid --bundle models/olid
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
 
-from dslora.cli import (
-    bench,
-    data,
-    evaluate,
-    export,
-    inspect,
-    layouts,
-    pipeline,
-    plan,
-    precisions,
-    reproduce,
-    sweep,
-    train,
-)
 from dslora.errors import DsLoraError
 from dslora.failures import explained
 from dslora.workers import quieten_libraries
 
-_COMMANDS = (train, evaluate, export, data, pipeline, reproduce, layouts, precisions, inspect, plan, sweep, bench)
+# Name of the command and of its module here, and what it is for.
+COMMANDS: Final = {
+    "train": "train a model; resumes a run that was killed",
+    "evaluate": "measure a trained run on a split",
+    "export": "write the ONNX bundle of a trained run",
+    "data": "look at a data set",
+    "pipeline": "train, evaluate on development and test, export",
+    "reproduce": "run the paper's tables and figures again; resumes",
+    "layouts": "write a model's graphs in every layout beside its plain base, for bench/layouts.ts",
+    "precisions": "compare a model's graphs of every precision with PyTorch, alone and in batches; time them",
+    "inspect": "say what a bundle is: model, graphs, ranks, checks",
+    "plan": "parameters, memory and time of a training, before anything is loaded",
+    "sweep": "search settings on the development split; resumes, and is shared",
+    "bench": "time and peak memory of methods beside LoRA, on the same batches",
+}
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """Options of one command, added when it is the one that was asked for.
+
+    Options are fields of configuration classes, whose modules import torch: that takes seconds, which nobody who asks
+    what there is should wait.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        name = self.prog.split()[-1]
+        import_module(f"{__name__}.{name}").add_options(self)
+        return super().parse_known_args(args, namespace)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dslora", description="Train, evaluate and export DS-LoRA classifiers of offensive posts."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in _COMMANDS:
-        command.add(commands)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_CommandParser)
+    for name, purpose in COMMANDS.items():
+        commands.add_parser(name, help=purpose)
     return parser
 
 
@@ -42,7 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns 0, or 1 after an error that the user can put right."""
     arguments = argparse.Namespace(command=None)
     try:
-        # Takes seconds: options are those of configuration classes, and their modules import torch.
         arguments = _parser().parse_args(argv)
         quieten_libraries()
         arguments.handler(arguments)

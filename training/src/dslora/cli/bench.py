@@ -5,25 +5,24 @@ import sys
 from pathlib import Path
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     from dslora.bases import DEFAULT_BASE
     from dslora.methods import TRAINED
 
-    bench = commands.add_parser("bench", help="time and peak memory of methods beside LoRA, on the same batches")
-    bench.add_argument("--base", default=DEFAULT_BASE, help=f"as for dslora train (default: {DEFAULT_BASE})")
-    bench.add_argument(
+    parser.add_argument("--base", default=DEFAULT_BASE, help=f"as for dslora train (default: {DEFAULT_BASE})")
+    parser.add_argument(
         "--methods", nargs="+", choices=sorted(TRAINED), default=["lora", "dora", "ds-lora"], metavar="METHOD"
     )
-    bench.add_argument("--rows", type=int, default=640, help="texts an epoch (default: 640)")
-    bench.add_argument("--batch-size", type=int, default=16, help="texts a step (default: 16)")
-    bench.add_argument("--max-tokens", type=int, default=128, help="longest text (default: 128)")
-    bench.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    bench.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="as for dslora train")
-    bench.add_argument("--base-precision", choices=("fp32", "bf16"), default="fp32", help="as for dslora train")
-    bench.add_argument("--gradient-checkpointing", action="store_true", help="as for dslora train")
-    bench.add_argument("--seed", type=int, default=0)
-    bench.add_argument("--out", type=Path, help="write the result as JSON to this file")
-    bench.set_defaults(handler=run)
+    parser.add_argument("--rows", type=int, default=640, help="texts an epoch (default: 640)")
+    parser.add_argument("--batch-size", type=int, default=16, help="texts a step (default: 16)")
+    parser.add_argument("--max-tokens", type=int, default=128, help="longest text (default: 128)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="as for dslora train")
+    parser.add_argument("--base-precision", choices=("fp32", "bf16"), default="fp32", help="as for dslora train")
+    parser.add_argument("--gradient-checkpointing", action="store_true", help="as for dslora train")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="write the result as JSON to this file")
+    parser.set_defaults(handler=run)
 
 
 def run(arguments: argparse.Namespace) -> None:

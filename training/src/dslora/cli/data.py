@@ -6,9 +6,10 @@ import json
 from dslora.cli.arguments import add_data, add_reading, data_settings, normalization
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    data = commands.add_parser("data", help="look at a data set")
-    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(
+        dest="action", required=True, metavar="ACTION", parser_class=argparse.ArgumentParser
+    )
     check = actions.add_parser("check", help="counts, classes, repeated texts, lengths, and what is left out and why")
     add_data(check)
     add_reading(check)

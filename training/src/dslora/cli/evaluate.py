@@ -6,13 +6,12 @@ from pathlib import Path
 from dslora.cli.arguments import add_data, data_settings
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    evaluate = commands.add_parser("evaluate", help="measure a trained run on a split")
-    evaluate.add_argument("run", type=Path, help="folder that dslora train wrote")
-    evaluate.add_argument("--split", default="development", help="development, test or train (default: development)")
-    evaluate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    add_data(evaluate, required=False)
-    evaluate.set_defaults(handler=_evaluate)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="folder that dslora train wrote")
+    parser.add_argument("--split", default="development", help="development, test or train (default: development)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add_data(parser, required=False)
+    parser.set_defaults(handler=_evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

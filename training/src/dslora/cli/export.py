@@ -6,12 +6,11 @@ from pathlib import Path
 from dslora.cli.arguments import add_bundle, add_data, data_settings, graphs, languages
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    export = commands.add_parser("export", help="write the ONNX bundle of a trained run")
-    export.add_argument("run", type=Path, help="folder that dslora train wrote")
-    add_data(export, required=False)
-    add_bundle(export)
-    export.set_defaults(handler=run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="folder that dslora train wrote")
+    add_data(parser, required=False)
+    add_bundle(parser)
+    parser.set_defaults(handler=run)
 
 
 def run(arguments: argparse.Namespace) -> None:

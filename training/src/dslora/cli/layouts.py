@@ -4,15 +4,12 @@ import argparse
 from pathlib import Path
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    layouts = commands.add_parser(
-        "layouts", help="write a model's graphs in every layout beside its plain base, for bench/layouts.ts"
-    )
-    layouts.add_argument("run", type=Path, nargs="?", help="folder that dslora train wrote")
-    layouts.add_argument("--base", help="instead of a run: a base model, with random adapters of rank 8 on it")
-    layouts.add_argument("--out", type=Path, required=True, help="folder to write; graphs that are there are replaced")
-    layouts.add_argument("--graphs", nargs="+", choices=("fp32", "int8"), default=["fp32", "int8"], help="precisions")
-    layouts.set_defaults(handler=run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, nargs="?", help="folder that dslora train wrote")
+    parser.add_argument("--base", help="instead of a run: a base model, with random adapters of rank 8 on it")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write; graphs that are there are replaced")
+    parser.add_argument("--graphs", nargs="+", choices=("fp32", "int8"), default=["fp32", "int8"], help="precisions")
+    parser.set_defaults(handler=run)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -6,12 +6,11 @@ from dslora.cli import export, train
 from dslora.cli.arguments import add_bundle, add_data, add_training, data_settings, languages
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    pipeline = commands.add_parser("pipeline", help="train, evaluate on development and test, export")
-    add_data(pipeline)
-    add_training(pipeline)
-    add_bundle(pipeline)
-    pipeline.set_defaults(handler=_pipeline)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_data(parser)
+    add_training(parser)
+    add_bundle(parser)
+    parser.set_defaults(handler=_pipeline)
 
 
 def _pipeline(arguments: argparse.Namespace) -> None:

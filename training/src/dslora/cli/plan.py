@@ -9,13 +9,12 @@ from dslora.errors import DsLoraError
 from dslora.options import add_settings, finite, settings_from
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    plan = commands.add_parser("plan", help="parameters, memory and time of a training, before anything is loaded")
-    group = plan.add_argument_group("model")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model")
     add_reading(group)
     group.add_argument("--method", default="ds-lora", help="as for dslora train (default: ds-lora)")
     group.add_argument("--classes", type=int, default=2, help="labels (default: 2)")
-    group = plan.add_argument_group("machine")
+    group = parser.add_argument_group("machine")
     group.add_argument("--memory", help="refuse what does not fit into so much, e.g. 24GB (default: the device's own)")
     group.add_argument("--rows", type=int, default=11_916, help="training posts (default: 11916, as OLID's)")
     group.add_argument("--tokens", type=int, help="average length of a post (default: 40, as OLID's)")
@@ -24,8 +23,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--teraflops", type=finite, help="sustained speed of the device in 10^12 operations/s, in place of cores"
     )
     group.add_argument("--json", action="store_true", help="print JSON")
-    add_settings(plan)
-    plan.set_defaults(handler=run)
+    add_settings(parser)
+    parser.set_defaults(handler=run)
 
 
 def run(arguments: argparse.Namespace) -> None:

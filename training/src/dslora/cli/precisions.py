@@ -6,15 +6,11 @@ from pathlib import Path
 from dslora.cli.arguments import add_data, data_settings
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    precisions = commands.add_parser(
-        "precisions",
-        help="compare a model's graphs of every precision with PyTorch, alone and in batches; time them",
-    )
-    precisions.add_argument("run", type=Path, help="folder that dslora train wrote")
-    add_data(precisions, required=False)
-    precisions.add_argument("--layout", default="auto", help="arrangement of the graphs, as in dslora export (auto)")
-    precisions.set_defaults(handler=run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="folder that dslora train wrote")
+    add_data(parser, required=False)
+    parser.add_argument("--layout", default="auto", help="arrangement of the graphs, as in dslora export (auto)")
+    parser.set_defaults(handler=run)
 
 
 def run(arguments: argparse.Namespace) -> None:

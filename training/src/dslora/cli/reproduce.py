@@ -11,31 +11,30 @@ _OUT = Path("docs/reproduction")
 _NAMES = "table1 … table8, figure2, figure3, search, all, or report (only write the report again)"
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    reproduce = commands.add_parser("reproduce", help="run the paper's tables and figures again; resumes")
-    reproduce.add_argument("names", nargs="+", metavar="NAME", help=_NAMES)
-    reproduce.add_argument("--preset", required=True, help="paper (needs a GPU), small or tiny (a smoke run)")
-    reproduce.add_argument("--seeds", type=int, help="training seeds of every cell (default: 5)")
-    reproduce.add_argument("--base", help="another base model than the preset's (then --out is needed)")
-    reproduce.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="NAME", help=_NAMES)
+    parser.add_argument("--preset", required=True, help="paper (needs a GPU), small or tiny (a smoke run)")
+    parser.add_argument("--seeds", type=int, help="training seeds of every cell (default: 5)")
+    parser.add_argument("--base", help="another base model than the preset's (then --out is needed)")
+    parser.add_argument(
         "--precision", choices=("fp32", "bf16"), help="another precision than the preset's (then --out is needed)"
     )
-    reproduce.add_argument("--data", help="another data set than the paper's: name or path (then --out is needed)")
-    reproduce.add_argument("--data-dir", help="folder with the named data sets (default: DSLORA_DATA_DIR)")
-    add_columns(reproduce)
-    reproduce.add_argument(
+    parser.add_argument("--data", help="another data set than the paper's: name or path (then --out is needed)")
+    parser.add_argument("--data-dir", help="folder with the named data sets (default: DSLORA_DATA_DIR)")
+    add_columns(parser)
+    parser.add_argument(
         "--cells",
         type=Path,
         default=Path("runs/reproduction"),
         help="folder for runs and checkpoints, which processes may share (default: runs/reproduction)",
     )
-    reproduce.add_argument(
+    parser.add_argument(
         "--out",
         type=Path,
         help="folder of report, figures and the cells' results (default: docs/reproduction)",
     )
-    reproduce.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
-    reproduce.set_defaults(handler=_reproduce)
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
+    parser.set_defaults(handler=_reproduce)
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:

@@ -35,11 +35,10 @@ _OWN = ("--search", "--trials", "--workers", "--out")
 _UNLEARNT = ("out", "overwrite", "quiet", "ignore-memory")
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    sweep = commands.add_parser("sweep", help="search settings on the development split; resumes, and is shared")
-    add_data(sweep)
-    add_training(sweep)
-    group = sweep.add_argument_group("sweep")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_data(parser)
+    add_training(parser)
+    group = parser.add_argument_group("sweep")
     group.add_argument(
         "--search",
         nargs="+",
@@ -48,7 +47,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     group.add_argument("--trials", type=int, default=20, help="trials in all (default: 20)")
     group.add_argument("--workers", type=int, default=1, help="processes that share the sweep (default: 1)")
-    sweep.set_defaults(handler=run)
+    parser.set_defaults(handler=run)
 
 
 def run(arguments: argparse.Namespace) -> None:

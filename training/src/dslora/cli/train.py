@@ -22,11 +22,10 @@ from dslora.options import refuse_foreign_options, refuse_training_options, sett
 _MARKS = ("run.json", "checkpoint.pt", "metrics.jsonl", "development.json")
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    train = commands.add_parser("train", help="train a model; resumes a run that was killed")
-    add_data(train)
-    add_training(train)
-    train.set_defaults(handler=run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_data(parser)
+    add_training(parser)
+    parser.set_defaults(handler=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
