@@ -17,6 +17,7 @@ from dslora.errors import DsLoraError
 from dslora.files import write_text
 from dslora.methods import METHODS
 from test_commands import options, write_posts
+from tiny_models import tiny
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,8 @@ def posts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--l1-strength", "-0.1"], "L1 lambda is -0.1; expected 0 or more"),
         (["--method", "lora", "--l1-strength", "0.3"], "Method lora does not use --l1-strength"),
         (["--method", "lora", "--gate-hidden", "4"], "Method lora does not use --gate-hidden"),
+        (["--method", "lora-l1", "--gate-learning-rate", "1e-2"], "lora-l1 does not use --gate-learning-rate"),
+        (["--method", "dora", "--gate-spread", "1", "--accumulation", "2"], "dora does not use --gate-spread"),
         (["--data", "no/such/file.csv"], "There is no data set, file or folder"),
         (["--data", "olid", "--data-dir", "no/such/folder"], "--data-dir or DSLORA_DATA_DIR"),
         (["--batch-size", "6", "--accumulation", "4"], "not a multiple of accumulation 4"),
@@ -84,6 +87,44 @@ def test_a_place_that_cannot_be_or_is_somebody_elses(
         assert main([command, *options(base, posts, out)]) == 1
         assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.rglob("*")] == ["own", "thesis.tex"]
+
+
+@pytest.mark.parametrize("command", ["pipeline", "sweep", "reproduce", "evaluate"])
+def test_several_processes_are_refused_by_all_but_train(
+    command: str, base: str, posts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    # As torch's launcher sets them.
+    for name, value in {"LOCAL_RANK": "1", "RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    given = {
+        "pipeline": [*options(base, posts, tmp_path / "run"), "--bundle", str(tmp_path / "bundle")],
+        "sweep": options(base, posts, tmp_path / "run"),
+        "reproduce": ["table3", "--preset", "tiny", "--cells", str(tmp_path / "cells"), "--out", str(tmp_path / "run")],
+        "evaluate": [str(tmp_path / "run")],
+    }
+    assert main([command, *given[command]]) == 1
+    said = capsys.readouterr().err
+    assert f"Give dslora {command} without accelerate launch." in said
+    assert ("--workers" in said) == (command in ("sweep", "reproduce"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_base_without_gradient_checkpointing(
+    posts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_base(tmp_path / "base", tiny("mpnet"))
+    given = ["train", *options(base, posts, tmp_path / "run")]
+    assert main([*given, "--gradient-checkpointing"]) == 1
+    assert "has no gradient checkpointing in transformers" in capsys.readouterr().err
+    assert main([*given, "--gradient-checkpointing", "--ignore-memory"]) == 1
+    assert "has no gradient checkpointing in transformers" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+    # Nor is it advised.
+    monkeypatch.setattr("dslora.plan.fit.device_memory", lambda device: 2**20)
+    assert main(given) == 1
+    said = capsys.readouterr().err
+    assert "The least that these methods need" in said
+    assert "--gradient-checkpointing" not in said
 
 
 def test_a_gpu_that_is_not_there_is_missed_before_anything_is_read(
@@ -222,7 +263,8 @@ def test_memory_that_runs_out_is_answered_with_what_the_command_has(
     def greedy(*arguments: Any, **options: Any) -> Any:
         return torch.empty(1 << 60)
 
-    for place in ("run.load_run", "ngram_run.load_any_run", "export.layout_files.random_adapters"):
+    # Imported first, ngram_run does not keep what takes load_run's place here.
+    for place in ("ngram_run.load_any_run", "run.load_run", "export.layout_files.random_adapters"):
         monkeypatch.setattr(f"dslora.{place}", greedy)
     monkeypatch.setattr("dslora.run_record.load_dataset", greedy)
     assert main(command) == 1

@@ -133,6 +133,11 @@ def test_other_data_neither_calibrate_nor_publish_a_run(
         assert main(["export", str(run), "--bundle", str(tmp_path / "bundle"), *more]) == 1
         assert "is not what" in capsys.readouterr().err
     assert not (tmp_path / "bundle").exists()
+    # Held out anew, most of them would be rows that the model was trained on; a test split stays what it is.
+    posts.write_text("\n".join([*(lines := posts.read_text().splitlines())[:1], *sorted(lines[1:])]) + "\n")
+    for more in ([], ["--split-seed", "3"], ["--development-fraction", "0.3"]):
+        assert main(["evaluate", str(run), *more]) == 1
+        assert "rows of the training could pass for new ones" in capsys.readouterr().err
 
 
 def test_a_refused_training_leaves_the_old_run_as_it_was(

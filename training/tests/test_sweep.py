@@ -58,6 +58,30 @@ def test_every_method_has_something_to_search(name: str) -> None:
     space = default_space(METHODS[name])
     assert "learning-rate" in space
     assert ("l1-strength" in space) == METHODS[name].sparse
+    assert ("gate-learning-rate" in space) == METHODS[name].gated
+
+
+@pytest.mark.parametrize("name", sorted(name for name, method in METHODS.items() if method.trains))
+def test_what_is_searched_by_itself_can_be_trained(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(*arguments: Any) -> list[str]:
+        raise DsLoraError("All was checked.")
+
+    monkeypatch.setattr("dslora.workers.run_workers", begin)
+    posts = write_posts(tmp_path / "posts.csv", 80)
+    columns = ["--text-column", "post", "--label-column", "verdict", "--positive-labels", "abusive"]
+    given = ["--data", str(posts), *columns, "--base", "minilm", "--out", str(tmp_path / "sweep"), "--method", name]
+    assert main(["sweep", *given]) == 1
+    assert capsys.readouterr().err == "dslora: All was checked.\n"
+
+
+def test_a_value_may_need_another_that_is_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    posts, out = write_posts(tmp_path / "posts.csv", 80), tmp_path / "sweep"
+    given = ["sweep", *options(make_base(tmp_path / "base"), posts, out), "--method", "adalora", "--trials", "1"]
+    assert main([*given, "--search", "rank=4,14"]) == 1
+    assert "is to end with 14" in capsys.readouterr().err
+    assert main([*given, "--search", "rank=4,14", "initial-rank=15"]) == 0
 
 
 def test_a_sweep_finds_prunes_and_stops_where_it_should(tmp_path: Path) -> None:
@@ -188,6 +212,10 @@ def test_the_command_searches_without_the_test_split(
     assert main([*arguments, "--search", "rank=2,4", "learning-rate=1e-3..1e-2"]) == 0
     assert seen == [{"train", "development"}] * 3
     assert "dslora train" in capsys.readouterr().out
+    # What decides nothing that is learnt may change, as memory that ran out asks for.
+    searched = ["--search", "rank=2,4", "learning-rate=1e-3..1e-2"]
+    assert main([*arguments, "--accumulation", "2", "--gradient-checkpointing", *searched]) == 0
+    assert len(seen) == 3
     for bad in (
         ["--search", "nothing=1,2"],
         ["--search", "rank=0,4"],

@@ -28,6 +28,8 @@ from transformers import (
     ModernBertModel,
     MPNetConfig,
     MPNetModel,
+    OPTConfig,
+    OPTModel,
     Qwen2Config,
     Qwen2Model,
     Qwen3Config,
@@ -111,6 +113,12 @@ def tiny_deberta() -> Any:
     relative = {"relative_attention": True, "position_buckets": 16, "pos_att_type": "p2c|c2p", "share_att_key": True}
     shape = {"type_vocab_size": 0, "position_biased_input": False, "norm_rel_ebd": "layer_norm"}
     return DebertaV2Model(DebertaV2Config(**_ENCODER, **relative, **shape)).eval()
+
+
+def tiny_opt() -> Any:
+    """OPT, which registers its last norm before its layers."""
+    torch.manual_seed(0)
+    return OPTModel(OPTConfig(**{**_ENCODER, "ffn_dim": 24, "word_embed_proj_dim": 16})).eval()
 
 
 def randomize(model: torch.nn.Module, seed: int = 1) -> None:

@@ -19,7 +19,7 @@ from dslora.evaluation import (
 )
 from dslora.files import write_json
 from dslora.inference import softmax
-from dslora.run_record import TrainedRun, is_own_data
+from dslora.run_record import TrainedRun, is_own_data, shares_data
 
 _FILE = "calibration.json"
 _FOLDER = "evaluation"
@@ -119,7 +119,13 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str) -> Report:
     """Figures of the model on a split, written to ``evaluation/<split>.json`` and ``.md``.
 
     Temperature and thresholds come from the development split. Choose nothing by a test split's figures.
+
+    Raises:
+        DsLoraError: The data have no such split or other labels, or their development split may hold rows that the
+            model was trained on.
     """
+    if split == "development" and shares_data(run, dataset) and not is_own_data(run, dataset):
+        raise other_data(run, dataset)
     calibration = load_calibration(run, dataset)
     rows = split_for(run, dataset, split)
     predictions = run.predict(rows.texts, calibration.temperature)

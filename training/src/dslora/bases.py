@@ -2,6 +2,8 @@
 
 import importlib.util
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -178,6 +180,24 @@ def _without_pooler(model: Any) -> Any:
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return model
+
+
+@contextmanager
+def values_unread(config: Any) -> Iterator[None]:
+    """Inside, a model of this configuration runs on ids alone without a look at values: there are none on meta.
+
+    With a mask, libraries look at it. Without one some models look for padding among the ids, to warn of it, and
+    without a cache for several texts in one row.
+    """
+    text = config.get_text_config()
+    kept = {name: getattr(text, name) for name in ("pad_token_id", "use_cache") if hasattr(text, name)}
+    for name in kept:
+        setattr(text, name, True if name == "use_cache" else None)
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(text, name, value)
 
 
 def load_output_embeddings(source: BaseSource, base: Any) -> nn.Linear:

@@ -148,7 +148,7 @@ def _bare_step(settings: BenchSettings) -> Callable[[list[int]], None]:
     device = resolve_device(settings.device)
     classifier = build_classifier(_spec(settings, _REFERENCE), settings.training.base_dtype).to(device).train()
     if settings.gradient_checkpointing:
-        classifier.method.base_of(classifier.encoder).activation_checkpointing_enable()
+        classifier.checkpoint_activations()
     parameters = [p for p in classifier.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
     tokenizer = load_tokenizer(resolve_base(settings.base))

@@ -147,6 +147,32 @@ class Classifier(nn.Module):
     def trainable_parameters(self) -> int:
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
+    @property
+    def can_checkpoint_activations(self) -> bool:
+        """Whether the base can compute its layers again in the backward pass instead of keeping what they made."""
+        return bool(self.method.base_of(self.encoder).supports_gradient_checkpointing)
+
+    def check_can_checkpoint_activations(self) -> None:
+        """Refuses what it cannot do.
+
+        Raises:
+            DsLoraError: It cannot.
+        """
+        if not self.can_checkpoint_activations:
+            raise DsLoraError(
+                f"Base model {self.spec.base!r} has no gradient checkpointing in transformers. "
+                "Leave --gradient-checkpointing out; --accumulation or a smaller --max-tokens save memory too."
+            )
+
+    def checkpoint_activations(self) -> None:
+        """Makes the base compute its layers again in the backward pass.
+
+        Raises:
+            DsLoraError: It cannot.
+        """
+        self.check_can_checkpoint_activations()
+        self.method.base_of(self.encoder).activation_checkpointing_enable()
+
     def trained_state(self) -> dict[str, Tensor]:
         """All that training changes: adapter, gates with their statistics, head.
 
@@ -203,7 +229,7 @@ class Classifier(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> "Classifier":
-        """Builds the classifier that :meth:`save` wrote, in evaluation mode.
+        """Builds the classifier that :meth:`save` wrote, in evaluation mode, on the CPU.
 
         It computes in float32. A base of fewer bits stays in memory as it is stored, where the method leaves it as it
         is.
@@ -226,7 +252,8 @@ class Classifier(nn.Module):
         encoder = method.load(base, spec.adapter, targets, folder / _ADAPTER_FOLDER, source.id)
         classifier = cls(encoder, spec)
         classifier.head.load_state_dict(load_file(folder / _HEAD_FILE))
-        return classifier.eval()
+        # Four-bit weights are packed on a GPU where there is one, and stay there.
+        return classifier.cpu().eval()
 
 
 def _check_rows(attention_mask: Tensor) -> None:

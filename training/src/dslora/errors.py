@@ -11,6 +11,10 @@ class DsLoraError(Exception):
     """Something the user can put right; the command line prints the message alone, without a traceback."""
 
 
+class MemoryShortError(DsLoraError):
+    """Memory ran out while training, for all that was estimated before."""
+
+
 class OtherRunError(DsLoraError):
     """A folder that holds a run with other settings or of other data."""
 

@@ -85,21 +85,19 @@ def refuse_foreign_options(arguments: argparse.Namespace, settings: type, method
     _refuse(arguments, foreign, method)
 
 
-def refuse_training_options(
-    arguments: argparse.Namespace, method: str, *, used: Container[str] | None, sparse: bool
-) -> None:
+def refuse_training_options(arguments: argparse.Namespace, method: str, *, used: Container[str], sparse: bool) -> None:
     """Settings of training and of L1 that the method has no use for.
 
     Args:
         arguments: As parsed.
         method: Its name.
-        used: Fields of ``TrainSettings`` that it uses; None: all of them.
+        used: Fields of ``TrainSettings`` that it uses.
         sparse: Whether L1 applies.
 
     Raises:
         DsLoraError: Such an option was given.
     """
-    unused = {f.name for f in dataclasses.fields(TrainSettings) if used is not None and f.name not in used}
+    unused = {field.name for field in dataclasses.fields(TrainSettings) if field.name not in used}
     if not sparse:
         unused |= {_destination("l1-", field.name) for field in dataclasses.fields(L1Settings)}
     _refuse(arguments, unused, method)

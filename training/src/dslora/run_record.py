@@ -253,6 +253,18 @@ def is_own_data(run: TrainedRun, dataset: Dataset) -> bool:
     )
 
 
+def shares_data(run: TrainedRun, dataset: Dataset) -> bool:
+    """Whether a data set goes by the name of the one that a run was trained on, or has a file of it.
+
+    Its development split may then hold rows that the run was trained on: where rows are held out, which of them are
+    depends on their order, their number and the seed.
+    """
+    recorded = run.record["dataset"]
+    known = {file["sha256"] for split in recorded["splits"].values() for file in split["files"]}
+    files = {file.sha256 for split in dataset.splits.values() for file in split.files}
+    return recorded["name"] == dataset.name or not known.isdisjoint(files)
+
+
 def library_versions() -> dict[str, str]:
     """Versions of what trained and exported the model."""
     return {name: importlib.metadata.version(name) for name in _LIBRARIES}

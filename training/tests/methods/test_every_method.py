@@ -1,6 +1,7 @@
 """What holds for every row of the table of methods, on a random encoder and a random decoder."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from dslora.errors import DsLoraError
 from dslora.methods import METHODS, MergeError, Method
 from dslora.tuner import GatedLinear
 from dslora.tuner.statistics import fit_gate_statistics
-from tiny_models import batch, tiny
+from tiny_models import batch, tiny, tiny_deberta, tiny_opt
 
 # d = 16 features, 3 layers, feed-forward 24; the decoder has 4 heads and 2 key-value heads of 4.
 _LOW_RANK = 4
@@ -215,11 +216,32 @@ def test_weights_of_another_method_are_refused(tmp_path: Path) -> None:
         METHODS["houlsby"].load(tiny("bert"), settings, targets, tmp_path, "a-base")
 
 
-def test_top_layers_leave_the_lower_ones_frozen() -> None:
+@pytest.mark.parametrize(
+    ("base", "layer", "behind"),
+    [
+        (lambda: tiny("llama"), "layers.2.", {"norm.weight"}),
+        (lambda: tiny("bert"), "encoder.layer.2.", set()),
+        # What all layers share is registered behind them, and computed before.
+        (tiny_deberta, "encoder.layer.2.", set()),
+        (lambda: tiny("mpnet"), "encoder.layer.2.", set()),
+        # Registered before the layers, and computed behind them.
+        (tiny_opt, "decoder.layers.2.", {"decoder.final_layer_norm.weight", "decoder.final_layer_norm.bias"}),
+    ],
+    ids=["llama", "bert", "deberta", "mpnet", "opt"],
+)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_top_layers_leave_the_lower_ones_frozen(
+    base: Callable[[], Any], layer: str, behind: set[str], device: str
+) -> None:
     full = METHODS["full"]
-    encoder = full.attach(tiny("llama"), full.settings(top_layers=1), (), "a-base")  # type: ignore[call-arg]
+    encoder = full.attach(base().to(device), full.settings(top_layers=1), (), "a-base")  # type: ignore[call-arg]
     trained = {name for name, p in encoder.named_parameters() if p.requires_grad}
-    assert trained == {n for n, _ in encoder.named_parameters() if n.startswith("layers.2.") or n == "norm.weight"}
+    assert trained == {name for name, _ in encoder.named_parameters() if name.startswith(layer)} | behind
+    assert len(trained) > len(behind)
+
+
+def test_more_layers_than_there_are() -> None:
+    full = METHODS["full"]
     with pytest.raises(DsLoraError, match="has 3 layers"):
         full.attach(tiny("llama"), full.settings(top_layers=4), (), "a-base")  # type: ignore[call-arg]
 

@@ -16,7 +16,7 @@ from sklearn.metrics import f1_score
 
 from base_folder import WORDS, make_base
 from dslora.cli import main
-from dslora.errors import DsLoraError
+from dslora.errors import DsLoraError, MemoryShortError
 from dslora.inference import predict
 from dslora.methods import METHODS
 from dslora.reproduce import work
@@ -186,6 +186,29 @@ def test_what_does_not_fit_into_memory_is_recorded_before_anything_is_loaded(
     work.drain([full], tmp_path / "cells", results, None, silent)
     assert str(results.refusal(full)).startswith("full on ")
     assert "there are 1.0 MiB" in str(results.refusal(full))
+
+
+@pytest.mark.parametrize("estimated", [True, False])
+def test_memory_that_is_too_small_for_all_workers_is_no_refusal(
+    cell: Cell, estimated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A grid would choose among what happened to fit."""
+
+    def short(*arguments: Any, **options: Any) -> Any:
+        assert not estimated, "the base was loaded"
+        raise MemoryShortError("Memory ran out while training. With --accumulation 2 …")
+
+    monkeypatch.setattr(work, "train_run", short)
+    if estimated:
+        monkeypatch.setattr(work, "device_memory", lambda device: 800 * 2**20)
+    results = Results(tmp_path / "out")
+    with pytest.raises(DsLoraError, match=r"than each of 2 workers has\. Use fewer --workers"):
+        work.drain([cell], tmp_path / "cells", results, None, silent, sharing=2)
+    assert results.refusal(cell) is None
+    if not estimated:
+        # Alone it has no one to blame, and training's advice is of options that are not there.
+        work.drain([cell], tmp_path / "cells", results, None, silent)
+        assert results.refusal(cell) == "Memory ran out while training."
 
 
 def test_equal_cells_of_several_tables_are_planned_once(preset: Preset, tmp_path: Path) -> None:

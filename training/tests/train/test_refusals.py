@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from base_folder import make_base
-from dslora.errors import DsLoraError
+from dslora.classifier import Classifier, build_classifier
+from dslora.errors import DsLoraError, MemoryShortError
 from dslora.methods import Phase, find_method
 from dslora.plan import check_fits
 from dslora.run import train_run
@@ -108,10 +109,23 @@ def test_nobody_is_advised_to_do_what_is_refused(base: str) -> None:
         settings = TrainSettings(gate_spread=spread)
         with pytest.raises(DsLoraError, match="The least that these methods need"):
             check_fits(make_spec(base), settings, "cpu", 2**20)
-        with pytest.raises(DsLoraError, match="Memory ran out") as refused, _memory_errors(settings):
-            raise MemoryError
-        assert ("--accumulation" in str(refused.value)) == (spread == 0)
-        assert "--gradient-checkpointing" in str(refused.value)
+        said = advised(build_classifier(make_spec(base)), settings, Processes("cpu"))
+        assert ("--accumulation" in said) == (spread == 0)
+        assert "--gradient-checkpointing" in said
+        assert "--base-precision bf16" in said
+    # Its own weights are float32, and a batch of 16 is divided among two processes already.
+    said = advised(build_classifier(make_spec(base, "full")), TrainSettings(accumulation=8), FirstOfTwo(sharded=False))
+    assert "--base-precision" not in said
+    assert "--accumulation" not in said
+
+
+def advised(classifier: Classifier, settings: TrainSettings, processes: Processes) -> str:
+    with (
+        pytest.raises(MemoryShortError, match="Memory ran out") as refused,
+        _memory_errors(classifier, settings, processes),
+    ):
+        raise MemoryError
+    return str(refused.value)
 
 
 class NeverDone:

@@ -56,6 +56,26 @@ def test_every_method_learns_and_leaves_the_base_alone(method: str, base: str, t
     assert list((tmp_path / "tensorboard").iterdir())
 
 
+@pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter:UserWarning")
+def test_a_kept_model_is_loaded_to_the_cpu_as_a_whole(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four-bit weights are packed on a GPU where there is one: taken for one here, the meta device."""
+    classifier = build_classifier(make_spec(base, "lora"))
+    classifier.save(tmp_path)
+    moved: list[set[str]] = []
+
+    def cpu(self: Classifier) -> Classifier:
+        moved.append({parameter.device.type for parameter in self.parameters()})
+        return self
+
+    load_base = classifier.method.load_base
+    monkeypatch.setattr(classifier.method, "load_base", lambda *arguments: load_base(*arguments).to("meta"))
+    monkeypatch.setattr(Classifier, "cpu", cpu)
+    Classifier.load(tmp_path)
+    assert moved == [{"cpu", "meta"}]
+
+
 def test_parameter_counts_follow_the_closed_form(base: str) -> None:
     head = 16 * 2 + 2
     low_rank = 6 * 4 * (16 + 16)

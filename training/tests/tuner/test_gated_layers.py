@@ -11,6 +11,7 @@ import pytest
 import torch
 from peft import PeftModel, get_peft_model
 from torch import Tensor
+from transformers.pytorch_utils import Conv1D
 
 from dslora.errors import DsLoraError
 from dslora.tuner import DsLoraConfig, GatedLinear, capture_gates
@@ -236,6 +237,17 @@ def test_merging_is_refused_with_the_reason() -> None:
         model.merge_adapter()
     with pytest.raises(ValueError, match="its gate depends on the input"):
         layers(model)[0].get_delta_weight("default")
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out:UserWarning")
+def test_a_layer_without_a_gated_form_is_refused() -> None:
+    """PEFT by itself would adapt it by plain LoRA, beside gates elsewhere."""
+    for target, kind in (("word_embeddings", "Embedding"), ("query", "Conv1D")):
+        base = tiny("bert")
+        if kind == "Conv1D":
+            base.encoder.layer[0].attention.self.query = Conv1D(16, 16)
+        with pytest.raises(DsLoraError, match=f"{target} is a {kind}, which has no gated form"):
+            get_peft_model(base, DsLoraConfig(r=2, target_modules=["value", target]))
 
 
 def test_a_gate_scale_of_two_starts_as_lora() -> None:

@@ -4,6 +4,7 @@ dslora pipeline --data olid --data-dir data --out runs/olid --bundle models/olid
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -53,11 +54,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _refuse_company(command: str) -> None:
+    """Refuses several processes of a launcher where they would not share one training.
+
+    Those of a sweep or a reproduction would each claim another trial, and then average their gradients.
+
+    Raises:
+        DsLoraError: ``accelerate launch`` or ``torchrun`` has started several, and the command is not ``train``.
+    """
+    # What torch's launcher sets; a cluster may set WORLD_SIZE alone.
+    launched = "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE") or 1) > 1
+    if command == "train" or not launched:
+        return
+    several = " Use --workers for several processes." if command in ("sweep", "reproduce") else ""
+    raise DsLoraError(
+        f"Of all commands only dslora train shares its work among the {os.environ['WORLD_SIZE']} processes of a "
+        f"launcher. Give dslora {command} without accelerate launch.{several}"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns 0, or 1 after an error that the user can put right."""
     arguments = argparse.Namespace(command=None)
     try:
         arguments = _parser().parse_args(argv)
+        _refuse_company(arguments.command)
         quieten_libraries()
         arguments.handler(arguments)
     except DsLoraError as error:

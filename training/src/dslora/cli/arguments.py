@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 IGNORE_MEMORY: Final = "With --ignore-memory it is tried all the same."
 # Settings of training that a method without a training knows too.
-_WITHOUT_TRAINING: Final = ("device", "seed", "base_precision")
+_WITHOUT_TRAINING: Final[tuple[str, ...]] = ("device", "seed", "base_precision")
 
 
 def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
@@ -141,8 +141,15 @@ def refuse_unused_options(arguments: argparse.Namespace, method: "Method") -> No
     Raises:
         DsLoraError: Such an option was given.
     """
+    from dataclasses import fields
+
+    from dslora.train import TrainSettings
+
     refuse_foreign_options(arguments, method.settings, method.name)
-    used = None if method.trains else _WITHOUT_TRAINING
+    used = _WITHOUT_TRAINING
+    if method.trains:
+        names = (field.name for field in fields(TrainSettings))
+        used = tuple(name for name in names if method.gated or not name.startswith("gate_"))
     refuse_training_options(arguments, method.name, used=used, sparse=method.sparse)
 
 

@@ -21,6 +21,7 @@ def _pipeline(arguments: argparse.Namespace) -> None:
     from dslora.ngrams import NAME as NGRAMS
     from dslora.publish import check_provable
     from dslora.run import load_run
+    from dslora.train.processes import resolve_device
 
     if arguments.method == NGRAMS:
         raise DsLoraError(
@@ -36,10 +37,13 @@ def _pipeline(arguments: argparse.Namespace) -> None:
     check_provable(dataset)
     train.run(arguments)
     run = load_run(arguments.out)
+    run.classifier.to(resolve_device(arguments.device or "auto"))
     calibrate(run, dataset)
     for split in arguments.splits:
         if split in dataset.splits:
             report = evaluate(run, dataset, split)
             print(f"{split}: macro-F1 {report.metrics.macro_f1}, n = {report.metrics.n}")
+    # It is loaded again, and may fill the memory.
+    del run
     arguments.run = arguments.out
     export.run(arguments)

@@ -28,9 +28,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    import os
-
     from dslora.classifier import ClassifierSpec
+    from dslora.machine import processors
     from dslora.methods import find_method
     from dslora.ngrams import NAME as NGRAMS
     from dslora.plan.estimate import CORE_SPEED, make_plan
@@ -68,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_length(spec)
     memory = parse_memory(arguments.memory) if arguments.memory else _memory_here(device)
     plan = make_plan(spec, settings, device, arguments.tokens)
-    cores = arguments.cores or len(os.sched_getaffinity(0))
+    cores = arguments.cores or processors()
     speed = arguments.teraflops * 1e12 if arguments.teraflops else CORE_SPEED * cores
     how = f"{arguments.teraflops:g} TFLOP/s" if arguments.teraflops else f"{cores} cores"
     seconds = plan.seconds(arguments.rows, speed)

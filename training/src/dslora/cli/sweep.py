@@ -100,17 +100,35 @@ def _prepare(arguments: argparse.Namespace) -> "tuple[Sweep, Dataset]":
     space = parse_space(arguments.search) if arguments.search else default_space(method)
     for name, what in space.items():
         for value in what.values if isinstance(what, Choices) else what.ends:
-            _settings(_with(arguments, {name: value}))
+            _check_value(arguments, space, name, value)
     data = data_settings(arguments)
     dataset = without_test(data.load())
     _check_fits(arguments, space, dataset, device)
     spec, settings = _spec(arguments, dataset)
     # Where the data lie decides nothing, what they are does.
     read = replace(data, data_dir=None), files_of(dataset)
-    key = fingerprint(spec, settings, {name: repr(what) for name, what in space.items()}, *read)
+    key = fingerprint(spec, settings.decisive(), {name: repr(what) for name, what in space.items()}, *read)
     sweep = Sweep(arguments.out, space, arguments.trials, settings.seed, key)
     open_study(sweep)
     return sweep, dataset
+
+
+def _check_value(arguments: argparse.Namespace, space: "Space", name: str, value: Any) -> None:
+    """Refuses a value with which no trial can be trained.
+
+    Raises:
+        DsLoraError: It is impossible both beside what is not searched and beside the largest of what is.
+    """
+    from dslora.sweep import largest
+
+    try:
+        _settings(_with(arguments, {name: value}))
+    except DsLoraError:
+        # AdaLoRA's final rank, say, has to be below its first one, which may be searched too.
+        beside = [{**others, name: value} for others in largest(space) if others.keys() != {name}]
+        if not beside:
+            raise
+        _settings(_with(arguments, beside[0]))
 
 
 def _check_fits(arguments: argparse.Namespace, space: "Space", dataset: "Dataset", device: "torch.device") -> None:

@@ -1,6 +1,5 @@
 """A graph as onnxruntime runs it. The only file that imports the runtime."""
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from dslora.encoding import TextEncoder
 from dslora.errors import DsLoraError
 from dslora.export.large_graphs import has_large_data
 from dslora.export.placement import RUNTIME_NAMES, Placement, read_placements
+from dslora.machine import processors
 
 Floats = NDArray[np.float32]
 
@@ -41,7 +41,8 @@ class GraphSession:
 
     def __init__(self, file: Path, threads: int = 0, provider: str = "cpu") -> None:
         options = _options()
-        options.intra_op_num_threads = threads or _usable_processors()
+        # By itself it takes the machine's, of which a container may have a share.
+        options.intra_op_num_threads = threads or processors()
         self._session: Any = _session(file, options, provider)
 
     def run(self, encoder: TextEncoder, windows: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
@@ -151,10 +152,3 @@ def _session(file: Path, options: Any, provider: str) -> Any:
             "Export with --layout reference and --graphs fp32; if that fails too, an operator of this architecture "
             "has no kernel there."
         ) from error
-
-
-def _usable_processors() -> int:
-    """What this process was given; onnxruntime by itself counts the machine's."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -89,6 +89,7 @@ class Plan:
         memory: Of training, at the peak.
         serving: Bytes of the weights when served, by precision.
         operations: Floating-point operations a training text at the plan's length.
+        can_checkpoint: Whether the base has gradient checkpointing.
     """
 
     spec: ClassifierSpec
@@ -99,6 +100,7 @@ class Plan:
     memory: Memory
     serving: dict[str, float]
     operations: float
+    can_checkpoint: bool
 
     @property
     def texts(self) -> int:
@@ -128,11 +130,14 @@ def make_plan(
         division: Among which processes.
 
     Raises:
-        DsLoraError: The base, the method or a target module is not known, or a batch cannot be divided so.
+        DsLoraError: The base, the method or a target module is not known, a batch cannot be divided so, or the base
+            has no gradient checkpointing and it is asked for.
     """
     config = base_config(spec.base)
     texts = settings.part_size(division.processes)
     outline = make_outline(spec, config, settings.base_dtype)
+    if settings.gradient_checkpointing:
+        outline.check_can_checkpoint_activations()
     counts = count(outline, config)
     saved = saved_by_forward(outline, texts, spec.max_tokens)
     return Plan(
@@ -144,6 +149,7 @@ def make_plan(
         _memory(spec, settings, device, division, counts, saved, config),
         _serving(counts),
         _operations(spec, settings, counts, config, min(tokens or ANCHOR_TOKENS, spec.max_tokens)),
+        outline.can_checkpoint_activations,
     )
 
 
@@ -228,7 +234,7 @@ def alternatives(plan: Plan) -> list[tuple[str, Plan]]:
         options.append(option)
         found.append((" ".join(options), make_plan(spec, settings, plan.device, division=plan.division)))
 
-    if method.trains and not settings.gradient_checkpointing:
+    if method.trains and plan.can_checkpoint and not settings.gradient_checkpointing:
         settings = replace(settings, gradient_checkpointing=True)
         add("--gradient-checkpointing")
     if method.trains and plan.texts > 1 and not settings.gate_spread:

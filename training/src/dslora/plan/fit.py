@@ -2,9 +2,9 @@
 
 import re
 
-import psutil
 import torch
 
+from dslora import machine
 from dslora.classifier import ClassifierSpec
 from dslora.errors import DsLoraError
 from dslora.plan.estimate import ALONE, Division, Plan, alternatives, make_plan, on_four_bits
@@ -26,10 +26,10 @@ def parse_memory(text: str) -> int:
 
 
 def device_memory(device: str) -> int:
-    """Bytes of this machine's memory, or of its first GPU's."""
+    """Bytes of the memory that this process may use, or of the first GPU's."""
     if device == "cuda":
         return int(torch.cuda.get_device_properties(0).total_memory)
-    return int(psutil.virtual_memory().total)
+    return machine.memory()
 
 
 def check_fits(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from dslora.bases import values_unread
 from dslora.classifier import ClassifierSpec, outline_classifier
 
 
@@ -80,16 +81,12 @@ def saved_by_forward(outline: Any, batch: int, tokens: int) -> Saved:
 
     ids = torch.zeros((batch, tokens), dtype=torch.long, device="meta")
     outline.train()
-    config = outline.method.base_of(outline.encoder).config
-    padding = config.pad_token_id
-    try:
-        # Without a mask: libraries look at its values, and there are none here. Of its memory nothing depends on it.
-        # Without padding: some models would look for it among the ids, to warn of a missing mask.
-        config.pad_token_id = None
-        with saved_tensors_hooks(keep, lambda tensor: tensor):
-            outline.encoder(input_ids=ids)
-    finally:
-        config.pad_token_id = padding
+    # Without a mask: of its memory nothing depends on it.
+    with (
+        values_unread(outline.method.base_of(outline.encoder).config),
+        saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        outline.encoder(input_ids=ids)
     sizes = [storage.nbytes() for storage in seen.values()]
     return Saved(sum(sizes), max(sizes, default=0))
 

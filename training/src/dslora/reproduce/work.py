@@ -9,13 +9,14 @@ from typing import Any
 from dslora.bases import load_tokenizer, resolve_base
 from dslora.data import Dataset
 from dslora.encoding import is_uncased
-from dslora.errors import DataError, DsLoraError, OtherRunError
+from dslora.errors import DataError, DsLoraError, MemoryShortError, OtherRunError
 from dslora.failures import is_of_the_machine
 from dslora.methods import find_method
 from dslora.ngram_run import load_any_run, train_ngrams
 from dslora.ngrams import NAME as NGRAMS
 from dslora.normalization import default_steps
 from dslora.plan import check_fits
+from dslora.plan.fit import device_memory
 from dslora.reproduce.cell import Cell
 from dslora.reproduce.measure import measure_run
 from dslora.reproduce.results import Results, claimed
@@ -31,31 +32,46 @@ from dslora.workers import run_workers
 _POLL_SECONDS = 5.0
 
 
-def compute(cell: Cell, folder: Path, data_dir: str | None) -> dict[str, Any]:
+def compute(cell: Cell, folder: Path, data_dir: str | None, sharing: int = 1) -> dict[str, Any]:
     """Trains a cell, or goes on where a killed process stopped, and scores it.
 
     Args:
         cell: What.
         folder: Its run; the finished model stays there.
         data_dir: Folder with the named data sets.
+        sharing: Processes that share the memory.
+
+    Raises:
+        DsLoraError: The method or the base refuses it, or its memory is too small for it even alone.
+        TooManyWorkersError: It is too small for so many processes.
     """
     dataset = loaded(cell.data, data_dir)
     if (folder / RUN_FILE).is_file() and _trained_on(folder) != _checksums(files_of(dataset)):
         shutil.rmtree(folder)
     if not (folder / RUN_FILE).is_file():
         try:
-            _train(cell, folder, dataset, data_dir)
+            _train(cell, folder, dataset, data_dir, sharing)
         except OtherRunError:
             # Its settings are in its name: it was begun on other data.
             shutil.rmtree(folder)
-            _train(cell, folder, dataset, data_dir)
+            _train(cell, folder, dataset, data_dir, sharing)
     measured = measure_run(load_any_run(folder), dataset, cell, data_dir)
     # Optimizer state is the largest part of a run, and of no use any more.
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return measured
 
 
-def _train(cell: Cell, folder: Path, dataset: Dataset, data_dir: str | None) -> None:
+class TooManyWorkersError(DsLoraError):
+    """They have too little memory together: no fault of the cell, which would fit alone."""
+
+    def __init__(self, cell: Cell, workers: int) -> None:
+        super().__init__(
+            f"{cell.name} needs more memory than each of {workers} workers has. Use fewer --workers and give the "
+            "command again: finished cells are kept."
+        )
+
+
+def _train(cell: Cell, folder: Path, dataset: Dataset, data_dir: str | None, sharing: int) -> None:
     data = settings_of(cell.data, data_dir)
     if cell.method == NGRAMS:
         train_ngrams(folder, data, cell.ngram_spec(dataset), cell.settings(), dataset)
@@ -66,8 +82,17 @@ def _train(cell: Cell, folder: Path, dataset: Dataset, data_dir: str | None) -> 
     spec = cell.spec(dataset, default_steps(dataset.name, is_uncased(tokenizer)))
     if method.trains:
         # Before anything is loaded: memory that runs out may end the process instead of the cell.
-        check_fits(spec, cell.settings(), resolve_device(cell.settings().device).type)
-    train_run(folder, data, spec, cell.settings(), dataset=dataset, quiet=True)
+        device = resolve_device(cell.settings().device).type
+        needed = check_fits(spec, cell.settings(), device).memory.total
+        if needed > device_memory(device) // sharing:
+            raise TooManyWorkersError(cell, sharing)
+    try:
+        train_run(folder, data, spec, cell.settings(), dataset=dataset, quiet=True)
+    except MemoryShortError as error:
+        if sharing > 1:
+            raise TooManyWorkersError(cell, sharing) from error
+        # What training advises are no options here.
+        raise DsLoraError("Memory ran out while training.") from error
 
 
 def _trained_on(folder: Path) -> dict[str, list[str]]:
@@ -86,6 +111,7 @@ def drain(
     data_dir: str | None,
     say: Callable[[str], None] = print,
     since: float | None = None,
+    sharing: int = 1,
 ) -> None:
     """Computes every cell without a result, in order, leaving out those that another process works on.
 
@@ -99,9 +125,11 @@ def drain(
         data_dir: Folder with the named data sets.
         say: Gets one line a cell.
         since: When the command began, in seconds since 1970: what was refused after that is not tried again.
+        sharing: Processes that share the memory.
 
     Raises:
-        DsLoraError: The data are missing, or are not those that earlier results were made with, or the disk fails.
+        DsLoraError: The data are missing, or are not those that earlier results were made with, the disk fails, or
+            memory is too small for so many processes.
     """
     since = time.time() if since is None else since
     for data in dict.fromkeys(cell.data for cell in cells):
@@ -126,8 +154,9 @@ def drain(
                 worked = True
                 started = time.perf_counter()
                 try:
-                    result = compute(cell, folder / cell.name, data_dir)
-                except DataError:
+                    result = compute(cell, folder / cell.name, data_dir, sharing)
+                except (DataError, TooManyWorkersError):
+                    # Of the latter a grid would choose among what happened to fit.
                     raise
                 except DsLoraError as error:
                     if is_of_the_machine(error):
@@ -156,7 +185,7 @@ def drain_in_processes(
     Raises:
         DsLoraError: A process failed; what it printed says why. The others finish what they have begun.
     """
-    failed = run_workers(workers, _drain, (list(cells), folder, results, data_dir, time.time()), ("base",))
+    failed = run_workers(workers, _drain, (list(cells), folder, results, data_dir, time.time(), workers), ("base",))
     if failed:
         raise DsLoraError(
             f"{', '.join(failed)} of {workers} failed; the reason is above. Give the command again to go on: "
@@ -165,7 +194,13 @@ def drain_in_processes(
 
 
 def _drain(
-    cells: Sequence[Cell], folder: Path, results: Results, data_dir: str | None, since: float, number: int
+    cells: Sequence[Cell],
+    folder: Path,
+    results: Results,
+    data_dir: str | None,
+    since: float,
+    workers: int,
+    number: int,
 ) -> None:
     """One worker; they need nothing of their own."""
-    drain(cells, folder, results, data_dir, since=since)
+    drain(cells, folder, results, data_dir, since=since, sharing=workers)

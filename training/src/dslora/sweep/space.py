@@ -71,8 +71,11 @@ def default_space(method: Method) -> dict[str, Choices | Range]:
     names = {field.name for field in dataclasses.fields(method.settings)}
     texts = ["learning-rate=1e-4..1e-2"]
     texts += ["rank=4,8,16", "alpha=8,16,32"] if "rank" in names else []
+    # AdaLoRA starts above the rank that it ends with.
+    texts += ["initial-rank=24"] if "initial_rank" in names else []
     texts += ["bottleneck=8,16,32,64"] if "bottleneck" in names else []
-    texts += ["gate-hidden=0,16,32", "gate-learning-rate=1e-4..1e-2"] if "gate_hidden" in names else []
+    texts += ["gate-hidden=0,16,32"] if "gate_hidden" in names else []
+    texts += ["gate-learning-rate=1e-4..1e-2"] if method.gated else []
     texts += ["l1-strength=0.1..0.7"] if method.sparse else []
     return parse_space(texts)
 

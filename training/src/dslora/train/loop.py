@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dslora.classifier import Classifier
 from dslora.encoding import TextEncoder
-from dslora.errors import DsLoraError
+from dslora.errors import DsLoraError, MemoryShortError
 from dslora.folder import whole_folder
 from dslora.methods import Phase
 from dslora.sharding import load_optimizer_state, whole_optimizer_state
@@ -102,7 +102,7 @@ def train(
     """
     processes = processes or Processes(settings.device)
     training = Training(classifier, encoder, train_split, development, settings, folder, processes)
-    with _memory_errors(settings):
+    with _memory_errors(classifier, settings, processes):
         training.start(data_key, on_accepted, quiet)
         training.run(on_epoch)
     return training.result()
@@ -130,7 +130,7 @@ class Training:
         settings.check_device(processes.device)
         check_launch(classifier.spec, settings, processes)
         if settings.gradient_checkpointing:
-            classifier.method.base_of(classifier.encoder).activation_checkpointing_enable()
+            classifier.checkpoint_activations()
         self.total_steps = -(-len(train_split.windows) // settings.batch_size) * settings.epochs
         self.rows = Rows(train_split, encoder.pad_id, processes.device)
         self.model: nn.Module = processes.prepare(classifier)
@@ -324,7 +324,7 @@ def _class_weights(labels: Any, classes: int, settings: TrainSettings) -> Tensor
 
 
 @contextmanager
-def _memory_errors(settings: TrainSettings) -> Iterator[None]:
+def _memory_errors(classifier: Classifier, settings: TrainSettings, processes: Processes) -> Iterator[None]:
     """Says which settings lower the need for memory, where there was not enough."""
     try:
         yield
@@ -332,17 +332,25 @@ def _memory_errors(settings: TrainSettings) -> Iterator[None]:
         short = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
         if not short:
             raise
-        same, other = [], ["a smaller --max-tokens"]
-        if not settings.gate_spread and settings.batch_size % (2 * settings.accumulation) == 0:
-            same.append(f"--accumulation {2 * settings.accumulation}")
-        if not settings.gradient_checkpointing:
-            same.append("--gradient-checkpointing")
-        if settings.base_precision == "fp32":
-            other.insert(0, "--base-precision bf16")
-        if settings.precision == "fp32":
-            other.insert(0, "--precision bf16")
-        goes_on = f"With {' or '.join(same)} the same command goes on from the last checkpoint. " if same else ""
-        raise DsLoraError(
-            f"Memory ran out while training. {goes_on}{', '.join(other)} lower the need too, but begin another run: "
-            "with another --out. dslora plan says how much each saves."
-        ) from error
+        advice = _less_memory(classifier, settings, processes)
+        raise MemoryShortError(f"Memory ran out while training. {advice}") from error
+
+
+def _less_memory(classifier: Classifier, settings: TrainSettings, processes: Processes) -> str:
+    """Which settings need less."""
+    same, other = [], ["a smaller --max-tokens"]
+    with suppress(DsLoraError):
+        finer = replace(settings, accumulation=2 * settings.accumulation)
+        finer.part_size(processes.count)
+        same.append(f"--accumulation {finer.accumulation}")
+    if classifier.can_checkpoint_activations and not settings.gradient_checkpointing:
+        same.append("--gradient-checkpointing")
+    if classifier.method.adds_weights and settings.base_precision == "fp32":
+        other.insert(0, "--base-precision bf16")
+    if settings.precision == "fp32":
+        other.insert(0, "--precision bf16")
+    goes_on = f"With {' or '.join(same)}, which take the same steps, the same command goes on. " if same else ""
+    return (
+        f"{goes_on}{', '.join(other)} lower the need too, but begin another run: with another --out. dslora plan says "
+        "how much each saves."
+    )

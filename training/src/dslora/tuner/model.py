@@ -3,9 +3,11 @@
 from typing import Any, NoReturn
 
 from peft.tuners.lora import LoraModel
+from peft.tuners.lora.layer import LoraLayer
 from torch import nn
 
 from dslora.architectures import canonical_module, default_target_modules
+from dslora.errors import DsLoraError
 from dslora.tuner.context import install_hooks
 from dslora.tuner.gate import Gate
 from dslora.tuner.layer import MERGE_REFUSED, GatedLinear
@@ -23,6 +25,18 @@ def _share_gates(model: nn.Module, adapter_name: str) -> None:
         gate.hidden, gate.output = original.hidden, original.output
 
 
+def _refuse_ungated(model: nn.Module, adapter_name: str) -> None:
+    """PEFT gives a layer of a kind that has no gated form plain LoRA, which would go unnoticed.
+
+    Raises:
+        DsLoraError: There is such a layer.
+    """
+    for path, layer in model.named_modules():
+        if isinstance(layer, LoraLayer) and not isinstance(layer, GatedLinear) and adapter_name in layer.r:
+            kind = type(layer.get_base_layer()).__name__
+            raise DsLoraError(f"{path} is a {kind}, which has no gated form. Target linear layers (nn.Linear) alone.")
+
+
 class DsLoraModel(LoraModel):
     """A base model whose target modules are :class:`GatedLinear`, with hooks that hand them the mask.
 
@@ -38,6 +52,7 @@ class DsLoraModel(LoraModel):
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         super().inject_adapter(model, adapter_name, *args, **kwargs)
+        _refuse_ungated(model, adapter_name)
         if self.peft_config[adapter_name].gate_shared:
             _share_gates(model, adapter_name)
 
