@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,15 @@ class ShardedOnCpu(Processes):
         return unsynced()
 
 
-def run(base: str, folder: Path, way: str, stop_after: int) -> None:
+def run(base: str, folder: Path, way: str, stops: Sequence[int] = (0,)) -> None:
+    """Trains as often as there are stops: to the end of that epoch, or to its own end where it is 0."""
     torch.set_num_threads(1)
     processes = ShardedOnCpu("cpu") if way == "fsdp" else Processes("cpu")
+    for stop_after in stops:
+        _train(base, folder, processes, stop_after)
+
+
+def _train(base: str, folder: Path, processes: Processes, stop_after: int) -> None:
     # Dropout draws from each process's own stream, so equality holds without it.
     spec = make_spec(base, "ds-lora", dropout=0.0)
     spec = replace(spec, head_dropout=0.0, l1=L1Settings(strength=0.3, warmup=0.0, debias=0.4))
@@ -83,4 +89,4 @@ def run(base: str, folder: Path, way: str, stop_after: int) -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    run(sys.argv[1], Path(sys.argv[2]), sys.argv[3], [int(stop) for stop in sys.argv[4:]])

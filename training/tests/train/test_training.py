@@ -27,7 +27,7 @@ from dslora.train.optimizer import build_optimizer
 from dslora.train.processes import Processes
 from dslora.train.settings import ClassWeighting
 from dslora.train.step import BatchGradients
-from tiny_training import SETTINGS, make_all, make_spec
+from tiny_training import OFTEN_KEPT, SETTINGS, make_all, make_spec
 
 
 @pytest.fixture(scope="module")
@@ -221,10 +221,10 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
-from tiny_training import SETTINGS, make_all, make_spec
+from tiny_training import OFTEN_KEPT, make_all, make_spec
 from dslora.train import train
 classifier, encoder, rows, development = make_all(make_spec({base!r}))
-train(classifier, encoder, rows, development, SETTINGS, Path({folder!r}), quiet=True)
+train(classifier, encoder, rows, development, OFTEN_KEPT, Path({folder!r}), quiet=True)
 """
 
 
@@ -232,7 +232,7 @@ def test_a_killed_run_resumes_to_the_same_result(base: str, tmp_path: Path) -> N
     spec = make_spec(base)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     classifier, encoder, rows, development = make_all(spec)
-    expected = train(classifier, encoder, rows, development, SETTINGS, whole, quiet=True)
+    expected = train(classifier, encoder, rows, development, OFTEN_KEPT, whole, quiet=True)
 
     tests = Path(__file__).parent
     paths: Sequence[str] = [str(tests), str(tests.parent), str(tests.parents[1] / "src")]
@@ -248,7 +248,7 @@ def test_a_killed_run_resumes_to_the_same_result(base: str, tmp_path: Path) -> N
     process.wait()
 
     classifier, encoder, rows, development = make_all(spec)
-    resumed = train(classifier, encoder, rows, development, SETTINGS, killed, quiet=True)
+    resumed = train(classifier, encoder, rows, development, OFTEN_KEPT, killed, quiet=True)
     assert replace(resumed, seconds=0) == replace(expected, seconds=0)
     first, second = state_of(whole), state_of(killed)
     assert first.keys() == second.keys()
@@ -267,7 +267,7 @@ def test_every_method_goes_on_from_its_checkpoint(
     method: str, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = make_spec(base, method)
-    expected = train(*make_all(spec), SETTINGS, tmp_path / "whole", quiet=True)
+    expected = train(*make_all(spec), OFTEN_KEPT, tmp_path / "whole", quiet=True)
     after = Training.step
 
     def step(self: Training, batch: list[int]) -> torch.Tensor:
@@ -278,9 +278,9 @@ def test_every_method_goes_on_from_its_checkpoint(
     with monkeypatch.context() as patch:
         patch.setattr(Training, "step", step)
         with pytest.raises(Interrupted):
-            train(*make_all(spec), SETTINGS, tmp_path / "killed", quiet=True)
+            train(*make_all(spec), OFTEN_KEPT, tmp_path / "killed", quiet=True)
     # As another person would who has less memory: nothing that is learnt depends on it.
-    again = replace(SETTINGS, checkpoint_every=7, device="auto", gradient_checkpointing=method != "ds-qlora")
+    again = replace(OFTEN_KEPT, checkpoint_every=7, device="auto", gradient_checkpointing=method != "ds-qlora")
     resumed = train(*make_all(spec), again, tmp_path / "killed", quiet=True)
     assert replace(resumed, seconds=0) == replace(expected, seconds=0)
     first, second = state_of(tmp_path / "whole"), state_of(tmp_path / "killed")
@@ -350,7 +350,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_is_not_kept(
 
     monkeypatch.setattr(Training, "step", step)
     with pytest.raises(DivergenceError, match="The loss is nan by step 6 of 80"):
-        train(*make_all(make_spec(base)), SETTINGS, tmp_path, quiet=True)
+        train(*make_all(make_spec(base)), OFTEN_KEPT, tmp_path, quiet=True)
     # That of step 3: a run goes on from there once its rates are lower, or from the beginning.
     kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert kept["progress"]["step"] == 3
