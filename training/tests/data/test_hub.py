@@ -140,6 +140,18 @@ def test_what_cannot_be_had_is_refused(hub: Path, capsys: pytest.CaptureFixture[
         assert message in str(raised.value), name
 
 
+def test_a_folder_here_is_not_taken_for_the_hub(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in (hub, tmp_path):
+        (place / "owner" / "posts").mkdir(parents=True)
+    write(hub / "owner" / "posts", "train", 40, None)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="which the library datasets would read instead of the Hub"):
+        load_dataset("hub:owner/posts")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(load_dataset("hub:owner/posts").splits["train"]) == 36
+
+
 Answer = Callable[[httpx2.Request], httpx2.Response]
 
 

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from dslora.data.assembly import RawDataset
@@ -63,10 +64,16 @@ def load(name: str, text_column: str | None, label_column: str | None, positive_
         positive_given: whether the caller names the positive labels.
 
     Raises:
-        DataError: it cannot be reached, has no training split or two of a kind, or other columns or labels than
-            expected.
+        DataError: it cannot be reached, a file or folder of its name is here, it has no training split or two of a
+            kind, or other columns or labels than expected.
     """
     wanted = HubName.parse(name)
+    if Path(wanted.id).exists():
+        raise DataError(
+            f"{PREFIX}{wanted.id}: a file or folder {wanted.id} stands here, which the library datasets would read "
+            "instead of the Hub. Expected a data set of the Hub. Give the command elsewhere, or name the folder itself "
+            "without hub:."
+        )
     revision = _pinned(wanted)
     source = f"{wanted.id}{f':{wanted.configuration}' if wanted.configuration else ''}@{revision}"
     records = {}
