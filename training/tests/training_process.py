@@ -4,12 +4,13 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import nn
 
 from dslora.sparsity import L1Settings
@@ -31,27 +32,19 @@ class StoppedError(Exception):
 
 
 class ShardedOnCpu(Processes):
-    """FSDP 2 as accelerate applies it on GPUs: it refuses the CPU, torch's fully_shard does not."""
+    """FSDP 2 as accelerate applies it on GPUs: its state refuses the CPU, what it does with a model does not."""
 
-    def prepare(self, model: nn.Module) -> nn.Module:
-        from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import fully_shard
-
-        mesh = init_device_mesh("cpu", (self.count,))
-        for module in list(model.modules()):
-            if type(module).__name__ in ("BertLayer", "LlamaDecoderLayer"):
-                fully_shard(module, mesh=mesh)
-        fully_shard(model, mesh=mesh)
-        return model
-
-    def no_sync(self, model: nn.Module) -> Any:
-        @contextlib.contextmanager
-        def unsynced() -> Iterator[None]:
-            model.set_requires_gradient_sync(False)  # type: ignore[operator]
-            yield
-            model.set_requires_gradient_sync(True)  # type: ignore[operator]
-
-        return unsynced()
+    def __init__(self, device: str) -> None:
+        super().__init__(device)
+        state: Any = self._accelerator.state
+        state.distributed_type = DistributedType.FSDP
+        # As launch/fsdp.yaml has it.
+        state.fsdp_plugin = FullyShardedDataParallelPlugin(
+            fsdp_version=2,
+            auto_wrap_policy="transformer_based_wrap",
+            reshard_after_forward=True,
+            cpu_ram_efficient_loading=False,
+        )
 
 
 def run(base: str, folder: Path, way: str, stops: Sequence[int] = (0,)) -> None:

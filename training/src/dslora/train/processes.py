@@ -103,6 +103,11 @@ class Processes:
             model.to(self.device)
         if self.count == 1:
             return model
+        if self.is_fsdp:
+            # Accelerate divides a model only beside an optimizer, whose weights it exchanges for their parts. The
+            # training's own is made afterwards, of these parts.
+            stand_in = torch.optim.SGD([p for p in model.parameters() if p.requires_grad])
+            return self._accelerator.prepare(model, stand_in, device_placement=[False, False])[0]  # type: ignore[no-any-return]
         wrapped: nn.Module = self._accelerator.prepare(model, device_placement=[False])
         return wrapped
 
