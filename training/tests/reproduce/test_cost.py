@@ -17,6 +17,7 @@ from dslora.reproduce.cost import cost, cost_file, measure_cost, measure_latency
 from dslora.reproduce.experiments import EXPERIMENTS
 from dslora.reproduce.presets import PRESETS
 from dslora.reproduce.reproduction import reproduce
+from dslora.reproduce.study import Study
 
 TINY = PRESETS["tiny"]
 
@@ -91,7 +92,7 @@ def test_cost_that_cannot_be_measured_is_said_and_tried_again(
 
     def page() -> str:
         places: dict[str, Any] = {"cells": tmp_path / "cells", "out": tmp_path / "out", "data_dir": None}
-        reproduce([table7], preset, shown=[table7], seeds=1, **places)
+        reproduce([table7], preset, study=Study("tiny", base=base, names=("table7",)), seeds=1, **places)
         return (tmp_path / "out" / "README.md").read_text()
 
     with monkeypatch.context() as patch:

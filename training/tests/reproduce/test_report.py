@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 
 from base_folder import make_base
 from dslora.cli import main
+from dslora.errors import DsLoraError
 from dslora.reproduce.bootstrap import Difference, Outcomes, difference, draw, macro_f1
 from dslora.reproduce.experiments import EXPERIMENTS, find_experiments
 from dslora.reproduce.markdown import NOTHING, across, detectable
@@ -22,7 +23,9 @@ from dslora.reproduce.results import Results, pack
 from dslora.reproduce.rows import gather
 from dslora.reproduce.sections import comparison, examples
 from dslora.reproduce.statement import compared, gate_worth, points
+from dslora.reproduce.study import Study
 from reproduction_data import write_splits
+from test_commands import write_posts
 
 TINY = PRESETS["tiny"]
 
@@ -298,11 +301,11 @@ def test_own_data_and_base_get_a_page_of_their_own(
     assert main(["reproduce", "table8", "--preset", "tiny", "--precision", "fp32"]) == 1
     assert "--out" in capsys.readouterr().err
     out = tmp_path / "out"
-    shown = [replace(each, data=(data,)) for each in EXPERIMENTS.values()]
+    study = Study("tiny", base=base, data=data, names=("table3", "table8"))
     reproduce(
-        [each for each in shown if each.name == "table8"],
-        replace(TINY, bases=(base,), max_tokens=24),
-        shown=shown,
+        study.experiments(["table8"]),
+        replace(study.applied(TINY), max_tokens=24),
+        study=study,
         seeds=2,
         cells=tmp_path / "cells",
         out=out,
@@ -313,9 +316,91 @@ def test_own_data_and_base_get_a_page_of_their_own(
     assert len(list((out / RESULTS).glob("*.json"))) == 4
     page = (out / "README.md").read_text()
     assert "Over 2 seeds DS-LoRA is right where LoRA" in page
-    # The same two methods are rows of other tables; what the paper says of other data is not shown beside them.
-    assert "### Table 3" in page
+    # The same two methods are rows of another table; what the paper says of other data is not shown beside them.
+    assert "### Table 3: ablation" in page
     assert "81.3" not in page
+    # Nothing that was not asked for, and no word of other data and another base.
+    assert f"# DS-LoRA beside LoRA on toy with {base}" in page
+    assert f"Base model {base}; at most 4,000 training rows, at most 4 epochs, precision bf16" in page
+    for absent in ("Table 1", "Figure", "OLID, MiniLM", "models are 300 times larger", "## Not run\n"):
+        assert absent not in page, absent
+    assert f"dslora reproduce table3 table8 --preset tiny --base {base} --data {data} --out {out} --seeds 3" in page
+
+
+def test_a_folder_of_ones_own_remembers_its_question(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, posts = tmp_path / "out", write_posts(tmp_path / "posts.csv", 60)
+    columns = ["--text-column", "post", "--label-column", "verdict", "--positive-labels", "abusive"]
+    own = ["--preset", "tiny", "--precision", "fp32", "--data", str(posts), *columns]
+    given = ["reproduce", "table3", *own, "--seeds", "1", "--cells", str(tmp_path / "cells"), "--out", str(out)]
+    computed = []
+
+    def drain(cells: Any, folder: Path, results: Results, data_dir: str | None, workers: int) -> None:
+        for cell in cells:
+            computed.append(cell.data)
+            results.save(cell, {"refused": "This base has no such module."})
+
+    monkeypatch.setattr("dslora.reproduce.reproduction.drain_in_processes", drain)
+    assert main(given) == 0
+    page = (out / "README.md").read_text()
+    assert "# DS-LoRA beside LoRA on posts.csv" in page
+    monkeypatch.chdir(tmp_path)
+    # The report alone needs no more than the folder; what is said has to agree, by whatever path.
+    for more in ([], own[2:4], ["--data", "posts.csv", *columns]):
+        assert main(["reproduce", "report", "--preset", "tiny", "--out", "out", *more]) == 0
+        assert (out / "README.md").read_text() == page.replace(str(out), "out")
+    assert main(["reproduce", "table4", *own[:5], "posts.csv", *columns, "--out", "out", "--cells", "cells"]) == 0
+    assert set(computed) == {f"{posts}?text-column=post&label-column=verdict&positive-labels=abusive"}
+    both = (out / "README.md").read_text()
+    assert "### Table 3: ablation" in both
+    assert "### Table 4: kinds of gates" in both
+    for wrong, option in (
+        (["table3", "--preset", "tiny"], "precision"),
+        (["table3", *own, "--base", "smollm2"], "base"),
+        (["report", "--preset", "small"], "preset"),
+        (["report", "--preset", "tiny", "--data", "olid"], "data"),
+    ):
+        capsys.readouterr()
+        assert main(["reproduce", *wrong, "--out", "out"]) == 1
+        said = capsys.readouterr().err
+        assert "holds the report of another question: dslora reproduce table3 table4 --preset tiny" in said
+        assert f"Give --{option} as there" in said
+    assert (out / "README.md").read_text() == both
+
+
+def test_a_page_with_figures_is_not_replaced_by_one_without(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_report(out, Results(out / RESULTS), [TINY])
+    before = (out / "README.md").read_text()
+    with pytest.raises(DsLoraError, match="has no results of dslora reproduce"):
+        write_report(out, Results(out / RESULTS), [PRESETS["small"]])
+    assert (out / "README.md").read_text() == before
+    assert main(["reproduce", "table3", "--preset", "tiny", "--precision", "fp32", "--out", str(out)]) == 1
+    assert "holds results for the paper's own bases and data" in capsys.readouterr().err
+
+
+def test_what_a_small_development_split_cannot_say_is_said(out: Path) -> None:
+    results = Results(out / RESULTS)
+    rows = gather(EXPERIMENTS["table3"], TINY, TINY.bases[0], "olid", results)
+    text = "\n".join(comparison(rows, "olid"))
+    assert "no test split" not in text
+    small = []
+    for row in rows:
+        by_seed = {}
+        for seed, result in row.by_seed.items():
+            truth = np.arange(40) % 2
+            predicted = np.zeros(40, dtype=int) if row.label == "DS-LoRA" and seed == 0 else truth
+            scores = {"n": 40, "truth": pack(truth), "predicted": pack(predicted), "macroF1": 0.5, "leftOut": []}
+            fixed = {"development": scores}
+            by_seed[seed] = {**result, "development": scores, "gatesFixed": fixed, "labels": ["NOT", "OFF"]}
+            del by_seed[seed]["test"]
+        small.append(replace(row, by_seed=by_seed))
+    text = "\n".join(comparison(small, "own.csv"))
+    assert "40 texts of the development split." in text
+    assert "no test split: each model's best epoch was chosen on these texts" in text
+    assert "One text is 2.5 points of accuracy" in text
+    assert f"DS-LoRA never answers OFF with 1 of {len(small[0].by_seed)} seeds" in text
+    assert "LoRA + gate never" not in text
 
 
 def test_all_is_every_table_and_figure() -> None:

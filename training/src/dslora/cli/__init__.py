@@ -85,8 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dslora: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        resume = arguments.command in ("train", "pipeline", "reproduce", "sweep")
-        hint = " Run the same command again, without --overwrite, to resume." if resume else ""
+        overwrites = ", without --overwrite," if arguments.command in ("train", "pipeline") else ""
+        resume = overwrites or arguments.command in ("reproduce", "sweep")
+        hint = f" Run the same command again{overwrites} to resume." if resume else ""
         print(f"dslora: interrupted.{hint}", file=sys.stderr)
         return 130
     except Exception as error:

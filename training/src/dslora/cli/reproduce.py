@@ -41,11 +41,11 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from dslora.folder import check_writable
-    from dslora.reproduce.experiments import EXPERIMENTS, find_experiments
     from dslora.reproduce.presets import find_preset
-    from dslora.reproduce.reproduction import reproduce
+    from dslora.reproduce.reproduction import RESULTS, reproduce
     from dslora.reproduce.rows import MOST_SEEDS
     from dslora.reproduce.source import source_of
+    from dslora.reproduce.study import Study, joined
     from dslora.train.processes import resolve_device
     from dslora.train.settings import TrainSettings
 
@@ -63,29 +63,26 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     said = arguments.text_column, arguments.label_column, arguments.positive_labels
     if any(said) and not arguments.data:
         raise DsLoraError("--text-column, --label-column and --positive-labels say how to read --data. Name it too.")
-    experiments = [e for name in arguments.names if name != "report" for e in find_experiments(name)]
-    if arguments.precision:
-        preset = replace(preset, training={**preset.training, "precision": arguments.precision})
-    if arguments.base:
-        preset = replace(preset, bases=(arguments.base,), needs_gpu=False)
+    out = arguments.out or _OUT
+    data = source_of(arguments.data, *said) if arguments.data else None
+    names = [name for name in arguments.names if name != "report"]
+    asked = Study(arguments.preset, arguments.base, arguments.precision, data)
+    asked = replace(asked, names=tuple(each.name for each in asked.experiments(names)))
+    study = joined(out, asked, has_results=any((out / RESULTS).glob("*.json")))
+    experiments, preset = study.experiments(names), study.applied(preset)
     if experiments:
         check_writable(arguments.cells)
-        check_writable(arguments.out or _OUT)
+        check_writable(out)
         preset.check_device()
         for remark in TrainSettings(**preset.training).remarks(resolve_device("auto")):
             print(remark, file=sys.stderr)
-    shown = list(EXPERIMENTS.values())
-    if arguments.data:
-        data = source_of(arguments.data, *said)
-        experiments = [replace(each, data=(data,)) for each in experiments]
-        shown = [replace(each, data=(data,)) for each in shown]
     reproduce(
         experiments,
         preset,
-        shown=shown,
+        study=study,
         seeds=seeds,
         cells=arguments.cells,
-        out=arguments.out or _OUT,
+        out=out,
         data_dir=arguments.data_dir,
         workers=arguments.workers,
     )

@@ -138,7 +138,7 @@ def strengths(rows: Sequence[Row], title: str) -> Figure | None:
             curve = [row for row in shown if unit_of(row.variant) == unit]
             if not curve:
                 continue
-            places = [float(row.variant.l1.get("strength", 0.0)) + _ASIDE[unit] for row in curve]
+            places = _places([row.variant for row in curve], [row.variant for row in shown])
             _curve(above, places, [row.interval(macro_f1) for row in curve], label, colour, marker)
             zeros = [[100 * result["zeros"] for result in row.by_seed.values()] for row in curve]
             middle = [sum(values) / len(values) for values in zeros]
@@ -169,7 +169,7 @@ def gains(found: Mapping[str, Any], variants: Sequence[Variant], title: str) -> 
             curve = [variant for variant in measured if unit_of(variant) == unit]
             if not curve:
                 continue
-            places = [float(variant.l1.get("strength", 0.0)) + _ASIDE[unit] for variant in curve]
+            places = _places(curve, measured)
             own = [models[variant.label] for variant in curve]
             left = [100 * each["rank"]["left"] / each["rank"]["of"] for each in own]
             panels[0].plot(places, left, color=colour, marker=marker, label=label)
@@ -188,6 +188,14 @@ def gains(found: Mapping[str, Any], variants: Sequence[Variant], title: str) -> 
         panels[1].set_ylabel("graph over merged\nLoRA's, KiB")
         panels[-1].set_xlabel("λ")
         return figure
+
+
+def _places(curve: Sequence[Variant], shown: Sequence[Variant]) -> list[float]:
+    """λ of a curve's points, a little aside where another curve has points at the same λ."""
+    several = len({unit_of(variant) for variant in shown}) > 1
+    return [
+        float(variant.l1.get("strength", 0.0)) + (_ASIDE[unit_of(variant)] if several else 0.0) for variant in curve
+    ]
 
 
 def _curve(

@@ -1,11 +1,13 @@
 """The report: one Markdown page and its figures, from the results' files alone."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from matplotlib.figure import Figure
 
+from dslora.errors import DsLoraError
 from dslora.files import write_text
 from dslora.reproduce import paper, plots, sections
 from dslora.reproduce.cost import cost
@@ -16,20 +18,21 @@ from dslora.reproduce.presets import Preset
 from dslora.reproduce.results import Results
 from dslora.reproduce.rows import Row, gather
 from dslora.reproduce.search import search
+from dslora.reproduce.source import title_of
+from dslora.reproduce.study import Study
 
 PAGE: Final = "README.md"
+PAPER: Final = Study("tiny")
 
-_INTRODUCTION: Final = """\
-# The paper, reproduced
-
+_HEAD: Final = """\
 Written by `dslora reproduce`; every figure follows from the files in `cells/`, one a run. Don't edit it.
+"""
 
-    dslora reproduce table3 --preset tiny --seeds 3      computes what is missing, then writes this page
-    dslora reproduce report --preset tiny                writes this page alone
-
+_HOW_TO_READ: Final = """\
 How to read it:
 
-- Every setting is fixed or chosen on the development split. The test split is scored once for each cell, at its end.
+- Every setting is fixed or chosen on the development split. The test split is scored once for each cell, at its end;
+  where data have none, the table says so.
 - A seed decides rows (where they are limited), initial weights, order and dropout. Methods of one seed have the same
   rows in the same order.
 - Intervals are 95 % percentile intervals of a bootstrap over seeds and texts at once (10,000 resamples); differences
@@ -55,6 +58,7 @@ def write_report(
     results: Results,
     presets: Sequence[Preset],
     experiments: Sequence[Experiment] = tuple(EXPERIMENTS.values()),
+    study: Study = PAPER,
 ) -> None:
     """Writes the page and its figures anew.
 
@@ -63,9 +67,13 @@ def write_report(
         results: What there is.
         presets: Each with results gets a part.
         experiments: Tables and figures to look for.
+        study: What the page is about.
+
+    Raises:
+        DsLoraError: Of all that is looked for nothing is there: a page may stand there that has figures.
     """
     figures: dict[str, Figure] = {}
-    text = render(out, results, presets, experiments, figures)
+    text = render(out, results, presets, experiments, figures, study)
     for name, figure in figures.items():
         plots.save(figure, out / name)
     write_text(out / PAGE, text)
@@ -77,6 +85,7 @@ def render(
     presets: Sequence[Preset],
     experiments: Sequence[Experiment] = tuple(EXPERIMENTS.values()),
     figures: dict[str, Figure] | None = None,
+    study: Study = PAPER,
 ) -> str:
     """The page as text.
 
@@ -86,18 +95,39 @@ def render(
         presets: Each with results gets a part.
         experiments: Tables and figures to look for.
         figures: Gets the figures by file name without ending; without it none is drawn.
+        study: What the page is about.
+
+    Raises:
+        DsLoraError: Of all that is looked for nothing is there.
     """
-    lines, absent = [_INTRODUCTION], []
+    lines, absent = [*_head(out, study), _HOW_TO_READ], []
     for preset in presets:
         if part := _preset(out, results, preset, experiments, figures):
             lines += [f"## Preset {preset.name}", "", preset.summary, "", *part]
         else:
             absent.append(preset.name)
     if len(absent) == len(presets):
-        lines.append("Nothing has been run yet.")
-    elif absent:
+        raise DsLoraError(
+            f"{results.folder} has no results of {study.command(study.names or ('…',), out)}, so there is nothing to "
+            "report. Give the command with the options that they were computed with."
+        )
+    if absent:
         lines += ["## Not run", "", f"With these presets nothing has been run: {', '.join(absent)}."]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _head(out: Path, study: Study) -> list[str]:
+    """Title and commands."""
+    about = study if study.is_own else replace(PAPER, names=("table3",))
+    compute, write = f"{about.command(about.names, out)} --seeds 3", about.command(["report"], out)
+    return [
+        f"# {about.title}",
+        "",
+        _HEAD,
+        f"    {compute:<50}   computes what is missing, then writes this page",
+        f"    {write:<50}   writes this page alone",
+        "",
+    ]
 
 
 def _preset(
@@ -155,11 +185,11 @@ def _parts(
     for (base, data), by_label in known.items():
         if body := sections.safeguards(list(by_label.values())):
             which = f", {base}" if len(preset.bases) > 1 else ""
-            yield f"Identity terms and other data sets: models trained on {data}{which}", body
+            yield f"Identity terms and other data sets: models trained on {title_of(data)}{which}", body
 
 
 def _title(experiment: Experiment, preset: Preset, base: str, data: str) -> str:
-    parts = [*([data] if len(experiment.data) > 1 else []), *([base] if len(preset.bases) > 1 else [])]
+    parts = [*([title_of(data)] if len(experiment.data) > 1 else []), *([base] if len(preset.bases) > 1 else [])]
     return ", ".join([experiment.title, *parts])
 
 
@@ -177,7 +207,7 @@ def _experiment(
     if len(rows) < wanted:
         yield from (f"Unfinished: {len(rows)} of {wanted} rows have been run.", "")
     name = _name(experiment, preset, base, data)
-    title = f"{data}, {base.rpartition('/')[2]}"
+    title = f"{title_of(data)}, {base.rpartition('/')[2]}"
     if experiment.kind == "gates":
         yield from sections.gates(rows)
         return
@@ -198,7 +228,7 @@ def _gain(
     if found is None:
         return []
     variants = experiment.rows(preset)
-    drawn = plots.gains(found, variants, f"{data}, {base.rpartition('/')[2]}, seed {found['seed']}")
+    drawn = plots.gains(found, variants, f"{title_of(data)}, {base.rpartition('/')[2]}, seed {found['seed']}")
     name = f"{_name(experiment, preset, base, data)}-gain"
     return [*gain(found, variants), *_figure(drawn, "What zeros buy", name, figures)]
 

@@ -1,5 +1,6 @@
 """One command from nothing to the report."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,8 @@ from dslora.reproduce.plan import plan
 from dslora.reproduce.presets import PRESETS, Preset
 from dslora.reproduce.results import Results
 from dslora.reproduce.search import needed
+from dslora.reproduce.study import Study, remember
+from dslora.reproduce.transfer import loaded
 from dslora.reproduce.work import drain_in_processes
 
 RESULTS: Final = "cells"
@@ -22,7 +25,7 @@ def reproduce(
     experiments: Sequence[Experiment],
     preset: Preset,
     *,
-    shown: Sequence[Experiment],
+    study: Study,
     seeds: int,
     cells: Path,
     out: Path,
@@ -34,7 +37,7 @@ def reproduce(
     Args:
         experiments: In this order; none writes the report alone.
         preset: Settings.
-        shown: What the report looks for.
+        study: What the report is about.
         seeds: Training seeds 0, 1, ….
         cells: Folder for runs and locks.
         out: Folder of the report; results go to ``cells`` in it.
@@ -47,18 +50,25 @@ def reproduce(
     from dslora.reproduce.report import write_report
 
     results = Results(out / RESULTS)
-    presets = list({**PRESETS, preset.name: preset}.values())
+    presets = [preset] if study.is_own else list({**PRESETS, preset.name: preset}.values())
+    if experiments:
+        if study.data:
+            # Nothing is written for data that cannot be read.
+            loaded(study.data, data_dir)
+        remember(out, study)
     for experiment in experiments:
         if experiment.kind == "cost":
             measure_cost(out, preset)
         done: set[str] = set()
         # Results of one wave settle what the next one needs.
         while wave := [cell for cell in _needed(experiment, preset, seeds, results) if cell.key not in done]:
+            missing = sum(results.load(cell) is None for cell in wave)
+            print(f"{experiment.title}: {missing} of {len(wave)} cells to compute", file=sys.stderr)
             drain_in_processes(wave, cells, results, data_dir, workers)
             done |= {cell.key for cell in wave}
         if experiment.kind == "strengths":
             measure_gain(out, preset, experiment, results, cells)
-        write_report(out, results, presets, shown)
+        write_report(out, results, presets, study.shown, study)
         print(f"{experiment.title}, preset {preset.name}: {len(done)} cells, report in {out}")
     if not experiments:
         # A page without a figure in it, where another one may stand, helps nobody.
@@ -66,7 +76,7 @@ def reproduce(
             raise DsLoraError(
                 f"{results.folder} has no results to report. Name a report's folder with --out, or run a table first."
             )
-        write_report(out, results, presets, shown)
+        write_report(out, results, presets, study.shown, study)
 
 
 def _needed(experiment: Experiment, preset: Preset, seeds: int, results: Results) -> list[Cell]:

@@ -17,6 +17,8 @@ from dslora.reproduce.statement import compared, gate_worth, points
 # Below this spread between texts a gate says next to nothing.
 _CONSTANT: Final = 0.02
 _EXAMPLES: Final = 20
+# With fewer, an interval of 95 % for one system's accuracy is wider than 10 points.
+_FEW_TEXTS: Final = 250
 
 
 def comparison(rows: Sequence[Row], data: str) -> list[str]:
@@ -53,16 +55,38 @@ def comparison(rows: Sequence[Row], data: str) -> list[str]:
         )
         if found is not None and reference is not None:
             sentences.append(compared(row.label, reference.label, found, row.paper.gain if row.paper else None))
-    texts = measured_rows[0].any[measured_rows[0].split]["n"]
-    note = (
-        f"{texts:,} texts of the {measured_rows[0].split} split. Points, mean over seeds, 95 % intervals in brackets."
-    )
+    split = measured_rows[0].split
+    texts = measured_rows[0].any[split]["n"]
+    note = f"{texts:,} texts of the {split} split. Points, mean over seeds, 95 % intervals in brackets."
+    if split == "development":
+        note += (
+            " These data have no test split: each model's best epoch was chosen on these texts, so every figure is "
+            "somewhat too high, and the intervals do not cover that."
+        )
+    if texts < _FEW_TEXTS:
+        note += (
+            f" One text is {points(1 / texts)} points of accuracy: so few tell apart only methods that differ widely."
+        )
     if any(row.variant.beyond for row in measured_rows):
         note += " ¹ not in the paper's table."
     if any(len(row.by_seed) == 1 for row in measured_rows):
         note += " Of rows with one seed, intervals cover texts alone."
     refused = [f"{row.label}: not run: {row.refused}" for row in rows if not row.by_seed]
+    sentences += _never_answered(measured_rows)
     return [note, "", *table(head, lines), *bullets(sentences + refused), *_gates_of(measured_rows)]
+
+
+def _never_answered(rows: Sequence[Row]) -> list[str]:
+    """Models that have given a class up, which a macro-F1 alone does not say."""
+    said = []
+    for row in rows:
+        predicted = row.outcomes().predicted
+        for index, label in enumerate(row.any["labels"]):
+            without = int((~(predicted == index).any(axis=1)).sum())
+            if without:
+                seeds = "" if len(row.by_seed) == 1 else f" with {without} of {len(row.by_seed)} seeds"
+                said.append(f"{row.label} never answers {label}{seeds}: compare no other figure of it.")
+    return said
 
 
 def _seeds(row: Row, found: Difference | None) -> str:

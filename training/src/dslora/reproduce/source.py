@@ -7,9 +7,12 @@ mark is what it always was, and so are keys made of it.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlencode
 
+from dslora.data.hub import PREFIX
 from dslora.run_record import DataSettings
 
 _TEXT: Final = "text-column"
@@ -25,6 +28,29 @@ def source_of(
     said = {_TEXT: text_column, _LABEL: label_column, _POSITIVE: sorted(positive_labels or ())}
     query = urlencode({name: value for name, value in said.items() if value}, doseq=True)
     return f"{data}?{query}" if query else data
+
+
+def options_of(source: str) -> list[str]:
+    """What :func:`source_of` was given, as options of the command line."""
+    settings = settings_of(source)
+    options = ["--data", settings.name]
+    options += ["--text-column", settings.text_column] if settings.text_column else []
+    options += ["--label-column", settings.label_column] if settings.label_column else []
+    return [*options, *(["--positive-labels", *settings.positive_labels] if settings.positive_labels else [])]
+
+
+def title_of(source: str) -> str:
+    """For headings: the name of a data set, or of a file or folder without the way to it."""
+    name = settings_of(source).name
+    return name if name.startswith(PREFIX) else Path(name).name
+
+
+def is_same(source: str | None, other: str | None) -> bool:
+    """Whether two strings mean the same data, by whatever path."""
+    if source is None or other is None or source == other:
+        return source == other
+    one, two = settings_of(source), settings_of(other)
+    return replace(one, name="") == replace(two, name="") and Path(one.name).resolve() == Path(two.name).resolve()
 
 
 def settings_of(source: str, data_dir: str | None = None) -> DataSettings:
