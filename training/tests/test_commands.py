@@ -128,6 +128,20 @@ def test_other_data_neither_calibrate_nor_publish_a_run(
     # Columns are taken from the run; calibration is of its own development split.
     assert main(["evaluate", str(run), "--data", str(other)]) == 0
     assert json.loads((run / "calibration.json").read_text())["distribution"]["n"] == 32
+    # All of its rows are new to the model, and its figures stand beside the run's own.
+    assert [path.name for path in sorted((run / "evaluation").iterdir())] == ["other-all.json", "other-all.md"]
+    assert json.loads((run / "evaluation" / "other-all.json").read_text())["n"] == 80
+    assert main(["evaluate", str(run), "--data", str(other), "--split", "development"]) == 0
+    assert json.loads((run / "evaluation" / "other-development.json").read_text())["n"] == 8
+    assert main(["evaluate", str(run)]) == 0
+    assert json.loads((run / "evaluation" / "development.json").read_text())["n"] == 32
+    for wrong, words in (
+        (["--split", "all"], "a figure on all of its rows would say nothing"),
+        (["--data", str(other), "--positive-labels", "fine"], "Leave --positive-labels out"),
+    ):
+        capsys.readouterr()
+        assert main(["evaluate", str(run), *wrong]) == 1
+        assert words in capsys.readouterr().err
     for more in (["--data", str(other)], ["--split-seed", "3"]):
         capsys.readouterr()
         assert main(["export", str(run), "--bundle", str(tmp_path / "bundle"), *more]) == 1

@@ -1,8 +1,9 @@
 """What a trained run is worth: calibration and thresholds on the development split, figures on any split."""
 
 import json
+import re
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from dslora.data import Dataset, Split
 from dslora.errors import DsLoraError
@@ -20,6 +21,9 @@ from dslora.evaluation import (
 from dslora.files import write_json
 from dslora.inference import softmax
 from dslora.run_record import TrainedRun, is_own_data, shares_data
+
+# Rows of all splits.
+ALL: Final = "all"
 
 _FILE = "calibration.json"
 _FOLDER = "evaluation"
@@ -44,19 +48,25 @@ class Calibration:
 
 
 def split_for(run: TrainedRun, dataset: Dataset, split: str) -> Split:
-    """A split's rows, less those of which the model reads nothing.
+    """A split's rows, or with ``ALL`` those of all splits, less those of which the model reads nothing.
 
     Raises:
-        DsLoraError: The data set has no such split, or other labels than the model.
+        DsLoraError: The data set has no such split, or other labels than the model, or calls others offensive.
     """
-    if split not in dataset.splits:
+    if split not in (*dataset.splits, ALL):
         raise DsLoraError(f"{dataset.name} has no split {split!r}. It has: {', '.join(dataset.splits)}.")
     if dataset.labels != run.spec.labels:
         raise DsLoraError(
             f"The model was trained for labels {', '.join(run.spec.labels)}, but {dataset.name} has "
             f"{', '.join(dataset.labels)}. Evaluate it on data with the same labels."
         )
-    return dataset.splits[split].without_refused(run.read)[0]
+    if dataset.positive_labels != run.spec.positive_labels:
+        raise DsLoraError(
+            f"The model was trained for {', '.join(run.spec.positive_labels)} to mean offensive, but of "
+            f"{dataset.name} {', '.join(dataset.positive_labels)} would. Leave --positive-labels out."
+        )
+    rows = dataset.rows if split == ALL else dataset.splits[split]
+    return rows.without_refused(run.read)[0]
 
 
 def other_data(run: TrainedRun, dataset: Dataset) -> DsLoraError:
@@ -115,16 +125,31 @@ def load_calibration(run: TrainedRun, dataset: Dataset) -> Calibration:
     return Calibration(**values)
 
 
-def evaluate(run: TrainedRun, dataset: Dataset, split: str) -> Report:
+def evaluate(run: TrainedRun, dataset: Dataset, split: str | None = None) -> Report:
     """Figures of the model on a split, written to ``evaluation/<split>.json`` and ``.md``.
 
-    Temperature and thresholds come from the development split. Choose nothing by a test split's figures.
+    Those on other data than the run's have the data's name before the split's. Temperature and thresholds come from the
+    run's development split. Choose nothing by a test split's figures.
+
+    Args:
+        run: A finished run.
+        dataset: Its data, or others with the same labels.
+        split: ``train``, ``development``, ``test``, or ``ALL`` of other data. By itself ``development``; of other data
+            the test split, and all rows where their source defines none: the model has been trained on none of them.
 
     Raises:
-        DsLoraError: The data have no such split or other labels, or their development split may hold rows that the
-            model was trained on.
+        DsLoraError: The data have no such split or other labels, or rows that are asked for as new ones may be rows
+            that the model was trained on.
     """
-    if split == "development" and shares_data(run, dataset) and not is_own_data(run, dataset):
+    own = shares_data(run, dataset)
+    if split is None:
+        split = "development" if own else ("test" if "test" in dataset.splits else ALL)
+    if own and split == ALL:
+        raise DsLoraError(
+            f"{dataset.name} is what {run.folder} was trained on, so a figure on all of its rows would say nothing. "
+            f"Expected one of the splits: {', '.join(dataset.splits)}."
+        )
+    if own and split == "development" and not is_own_data(run, dataset):
         raise other_data(run, dataset)
     calibration = load_calibration(run, dataset)
     rows = split_for(run, dataset, split)
@@ -144,5 +169,5 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str) -> Report:
         temperature=calibration.temperature,
         thresholds=calibration.thresholds,
     )
-    report.write(run.folder / _FOLDER)
+    report.write(run.folder / _FOLDER, split if own else f"{re.sub(r'[^A-Za-z0-9-]+', '-', dataset.name)}-{split}")
     return report

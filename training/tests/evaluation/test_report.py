@@ -63,7 +63,7 @@ def test_temperature_lowers_the_calibration_error_and_no_answer_changes() -> Non
 
 def test_json_is_plain_and_complete(tmp_path: Path) -> None:
     report = make_report()
-    report.write(tmp_path / "evaluation")
+    report.write(tmp_path / "evaluation", report.split)
     read = json.loads((tmp_path / "evaluation" / "test.json").read_text(encoding="utf-8"))
     assert read == json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert set(read["metrics"]) == {

@@ -8,7 +8,11 @@ from dslora.cli.arguments import add_data, data_settings
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="folder that dslora train wrote")
-    parser.add_argument("--split", default="development", help="development, test or train (default: development)")
+    parser.add_argument(
+        "--split",
+        help="development, test or train; all: every row, of other data than the run's (default: development; of other "
+        "data test, or all where they have no test split)",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     add_data(parser, required=False)
     parser.set_defaults(handler=_evaluate)

@@ -139,6 +139,17 @@ class Dataset:
         counts = np.bincount(self.splits[split].labels, minlength=len(self.labels))
         return dict(zip(self.labels, counts.tolist(), strict=True))
 
+    @property
+    def rows(self) -> Split:
+        """All rows, split by split."""
+        splits = self.splits.values()
+        return Split(
+            texts=tuple(text for split in splits for text in split.texts),
+            labels=np.concatenate([split.labels for split in splits]),
+            ids=tuple(f"{name} {row}" for name, split in self.splits.items() for row in split.ids),
+            files=tuple(dict.fromkeys(file for split in splits for file in split.files)),
+        )
+
     def without_refused(self, read: Callable[[str], object]) -> Dataset:
         """Return the data set with the rows that `read` reads of every split; the others are counted in `dropped`."""
         splits: dict[str, Split] = {}

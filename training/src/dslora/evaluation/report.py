@@ -34,7 +34,7 @@ class Report:
     Attributes:
         model: name of the model or run.
         dataset: name of the data set.
-        split: train, development or test.
+        split: train, development or test; all: the rows of all of them.
         precision: of what was measured: `pytorch-fp32`, or the precision of an exported graph.
         labels: class names, L.
         positive_labels: those that mean offensive.
@@ -90,7 +90,7 @@ class Report:
         """Tables for people, ending in a line break."""
         metrics = self.metrics
         parts = [
-            f"# {self.model} on {self.dataset}, {self.split} split",
+            f"# {self.model} on {self.dataset}, {self.split} {'rows' if self.split == 'all' else 'split'}",
             f"{metrics.n:,} posts, {self.precision}. Brackets: 95 % bootstrap interval ({self.resamples:,} "
             f"resamples, seed {self.seed}).",
             _table(
@@ -155,10 +155,10 @@ class Report:
             for name, each in self.metrics.named()
         ]
 
-    def write(self, folder: Path) -> None:
-        """Write `<split>.json` and `<split>.md` into a folder, each whole or not at all."""
-        write_json(folder / f"{self.split}.json", self.to_json())
-        write_text(folder / f"{self.split}.md", self.to_markdown())
+    def write(self, folder: Path, name: str) -> None:
+        """Write `<name>.json` and `<name>.md` into a folder, each whole or not at all."""
+        write_json(folder / f"{name}.json", self.to_json())
+        write_text(folder / f"{name}.md", self.to_markdown())
 
     def _gates_json(self, gates: GateSummary) -> dict[str, Any]:
         def row(each: GateRow) -> dict[str, Any]:
