@@ -9,11 +9,10 @@ checkpoint.pt      where a killed run resumes
 evaluation/        written by ``dslora evaluate``
 """
 
-import json
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -35,9 +34,9 @@ from dslora.run_record import (
     SPLIT_FILE,
     DataSettings,
     classifiable,
+    data_key,
     data_of,
     describe_run,
-    files_of,
     finished_result,
     keep_untrained,
     macro_f1,
@@ -142,7 +141,7 @@ def train_run(
         held_out,
         settings,
         folder,
-        data_key=json.dumps([files_of(dataset), asdict(replace(data, data_dir=None))], sort_keys=True),
+        data_key=data_key(dataset, data),
         on_accepted=lambda: dataset.write_split(folder / SPLIT_FILE),
         on_epoch=on_epoch,
         quiet=quiet,

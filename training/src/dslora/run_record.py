@@ -3,8 +3,8 @@
 import importlib.metadata
 import json
 import subprocess
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -183,7 +183,9 @@ def finished_result(folder: Path, record: dict[str, Any]) -> TrainingResult | No
 def _decisive(record: dict[str, Any]) -> list[Any]:
     """What tells one run from another."""
     training = {name: value for name, value in record["training"].items() if name not in FREE}
-    return [record["dataset"], record["spec"], training]
+    dataset = record["dataset"]
+    read = [{**split, "files": checksums(split["files"])} for _, split in sorted(dataset["splits"].items())]
+    return [read, dataset["trainRows"], dataset["dropped"], record["spec"], training]
 
 
 def keep_untrained(
@@ -221,6 +223,17 @@ def files_of(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
     return {name: [vars(file) for file in split.files] for name, split in dataset.splits.items()}
 
 
+def checksums(files: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What files hold, whatever they are called: the name of one from the Hub has its commit in it."""
+    return [file["sha256"] for file in files]
+
+
+def data_key(dataset: Dataset, data: DataSettings) -> str:
+    """Tells apart what is trained on and how it is read; not where it lies or what it is called."""
+    held = {name: checksums(files) for name, files in files_of(dataset).items()}
+    return json.dumps([held, asdict(replace(data, name="", data_dir=None))], sort_keys=True)
+
+
 def read_record(folder: Path) -> dict[str, Any]:
     """The ``run.json`` of a finished run.
 
@@ -247,8 +260,9 @@ def is_own_data(run: TrainedRun, dataset: Dataset) -> bool:
     """Whether a data set is the one that a run was trained on, with the same development rows."""
     held_out = json.loads((run.folder / SPLIT_FILE).read_text(encoding="utf-8"))
     recorded = run.record["dataset"]["splits"]
+    files = files_of(dataset)
     return held_out["idsSha256"] == dataset.splits["development"].ids_sha256() and all(
-        recorded.get(name, {}).get("files") == [vars(file) for file in dataset.splits[name].files]
+        name in recorded and checksums(recorded[name]["files"]) == checksums(files[name])
         for name in ("train", "development")
     )
 

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from huggingface_hub import HfApi, constants
 
+from base_folder import make_base
 from dslora.cli import main
 from dslora.data import load_dataset
 from dslora.data.hub import HubName
@@ -79,6 +80,30 @@ def test_the_check_reads_a_hub_id_and_cuts_a_development_split(hub: Path, capsys
     assert main(["data", "check", "--data", "hub:posts", "--json"]) == 0
     check = json.loads(capsys.readouterr().out)
     assert {name: split["rows"] for name, split in check["splits"].items()} == {"train": 36, "development": 4}
+
+
+def test_a_new_commit_with_the_same_rows_is_the_same_data(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (hub / "posts").mkdir(parents=True)
+    write(hub / "posts", "train", 60, ["fine", "toxic"])
+    run, size = tmp_path / "run", ["--max-tokens", "24", "--window-overlap", "4", "--rank", "2", "--quiet"]
+    given = ["--data", "hub:posts", "--base", make_base(tmp_path / "base"), "--out", str(run), *size]
+    assert main(["train", *given]) == 0
+    assert f"posts@{SHA}/train" in (run / "run.json").read_text()
+    trained = (run / "run.json").stat().st_mtime_ns
+    monkeypatch.setattr(HfApi, "dataset_info", lambda *arguments, **options: SimpleNamespace(sha="f" * 40))
+    for again in (["train", *given], ["train", "--data", f"hub:posts@{SHA}", *given[2:]], ["evaluate", str(run)]):
+        assert main(again) == 0
+    assert (run / "run.json").stat().st_mtime_ns == trained
+    # What a checkpoint is resumed by.
+    (run / "run.json").unlink()
+    assert main(["train", *given]) == 0
+    capsys.readouterr()
+    (hub / "posts" / "train.parquet").unlink()
+    write(hub / "posts", "train", 64, ["fine", "toxic"])
+    assert main(["train", *given]) == 1
+    assert "other settings or other data" in capsys.readouterr().err
 
 
 def test_rows_without_a_label_are_left_out_and_counted(hub: Path) -> None:

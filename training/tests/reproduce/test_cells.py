@@ -159,8 +159,8 @@ def test_the_command_hands_on_what_was_said_of_own_data(
 ) -> None:
     seen: list[set[tuple[str, ...]]] = []
 
-    def reproduce(experiments: Any, preset: Any, *, shown: Any, **more: Any) -> None:
-        seen.append({each.data for each in (*experiments, *shown)})
+    def reproduce(experiments: Any, preset: Any, *, study: Any, **more: Any) -> None:
+        seen.append({each.data for each in (*experiments, *study.shown)})
 
     monkeypatch.setattr("dslora.reproduce.reproduction.reproduce", reproduce)
     columns = ["--text-column", "post", "--label-column", "verdict", "--positive-labels", "abusive", "vile"]

@@ -23,7 +23,7 @@ from dslora.reproduce.results import Results, claimed
 from dslora.reproduce.source import settings_of
 from dslora.reproduce.transfer import loaded
 from dslora.run import train_run
-from dslora.run_record import RUN_FILE, files_of, read_record
+from dslora.run_record import RUN_FILE, checksums, files_of, read_record
 from dslora.train.checkpoint import FILE as CHECKPOINT
 from dslora.train.processes import resolve_device
 from dslora.workers import run_workers
@@ -46,7 +46,8 @@ def compute(cell: Cell, folder: Path, data_dir: str | None, sharing: int = 1) ->
         TooManyWorkersError: It is too small for so many processes.
     """
     dataset = loaded(cell.data, data_dir)
-    if (folder / RUN_FILE).is_file() and _trained_on(folder) != _checksums(files_of(dataset)):
+    held = {name: checksums(files) for name, files in files_of(dataset).items()}
+    if (folder / RUN_FILE).is_file() and _trained_on(folder) != held:
         shutil.rmtree(folder)
     if not (folder / RUN_FILE).is_file():
         try:
@@ -97,11 +98,7 @@ def _train(cell: Cell, folder: Path, dataset: Dataset, data_dir: str | None, sha
 
 def _trained_on(folder: Path) -> dict[str, list[str]]:
     """Checksums of the files that a finished run was trained on, by split."""
-    return _checksums({name: split["files"] for name, split in read_record(folder)["dataset"]["splits"].items()})
-
-
-def _checksums(files: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
-    return {name: [file["sha256"] for file in of] for name, of in files.items()}
+    return {name: checksums(split["files"]) for name, split in read_record(folder)["dataset"]["splits"].items()}
 
 
 def drain(
