@@ -78,7 +78,7 @@ class L1Settings:
         if self.kind == "proximal" and self.strength >= 1:
             raise DsLoraError(
                 f"L1 lambda is {self.strength}; under the proximal step it is a signal-to-noise threshold and must "
-                "be below 1 (0.2 to 0.6 is the useful range). Lower it, or use --l1-kind loss."
+                "be below 1 (0.08 to 0.2 is what our own models have). Lower it, or use --l1-kind loss."
             )
         if self.unit not in ("element", "component"):
             raise DsLoraError(f"L1 unit is {self.unit!r}; expected 'element' or 'component'.")

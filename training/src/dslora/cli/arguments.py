@@ -83,7 +83,7 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
         "--graphs",
         nargs="+",
         choices=("fp16", "int8", "int4", "fp32"),
-        help="precisions to write: int8 for the CPU, fp16 for CUDA, int4 (weights only) for large decoders, fp32 "
+        help="precisions to write: int8 for the CPU, fp16 for CUDA, int4 (weights of 4 bits) for large decoders, fp32 "
         "(default: int8, or fp16 with --provider cuda)",
     )
     group.add_argument(

@@ -102,7 +102,10 @@ class AdaLoraBudget:
         self._orthogonality_loss().backward()
 
     def _orthogonality_loss(self) -> Tensor:
-        """``weight * mean |P^T P - I|_F`` over both factors of every module (equation 4)."""
+        """``weight * mean |P^T P - I|_F`` over both factors of every module.
+
+        As PEFT has it; equation 4 squares the norms.
+        """
         factors = [(n, p) for n, p in self._tuner.model.named_parameters() if ".lora_A." in n or ".lora_B." in n]
         norms = []
         for name, factor in factors:

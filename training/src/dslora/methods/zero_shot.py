@@ -27,7 +27,8 @@ class ZeroShotSettings(MethodSettings):
     """What the model is asked, and which words answer.
 
     Attributes:
-        prompt: Question with {text} where the post stands; empty asks whether the post is one of the labels' words.
+        prompt: Question with {text} where the post stands; empty asks which of the labels'
+            words the post is, and of two labels without words of their own whether it is offensive or insulting.
         words: Word for each label, in the order of labels; empty: yes and no of two labels, else the labels themselves.
         chat: Put the prompt into the chat form that the base was trained with, where it has one.
         content_free: Divide by the likelihood that the words have for a text without content, so that a word which

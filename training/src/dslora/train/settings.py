@@ -25,7 +25,7 @@ class TrainSettings:
         epochs: At most this many passes over the training split.
         batch_size: Texts an optimizer step, over all processes and accumulation parts.
         accumulation: Parts that each process computes its share of a batch in, to save memory.
-        learning_rate: Of A and B.
+        learning_rate: Of all that is trained beside gates and head. Full fine-tuning wants about a twentieth (5e-5).
         gate_learning_rate: Of the gates.
         head_learning_rate: Of the linear head.
         weight_decay: Of the head. A and B have L1 in its place where a method is sparse.
