@@ -1,10 +1,12 @@
 """Sweeps: what may be searched, that workers share and a killed trial goes on, and that the test split is not there."""
 
+import errno
 import json
 import multiprocessing
 import os
 import shlex
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -25,6 +27,15 @@ from dslora.train.loop import TrainingResult
 from test_commands import options, write_posts
 
 Report = Callable[[Progress, float], None]
+
+
+def given_options(base: str, posts: Path, out: Path, *more: str) -> list[str]:
+    """Those of a training, without what is searched."""
+    given = options(base, posts, out, *more)
+    for name in ("--rank", "--learning-rate"):
+        place = given.index(name)
+        del given[place : place + 2]
+    return given
 
 
 def make_sweep(folder: Path, trials: int = 6, fingerprint: str = "a") -> Sweep:
@@ -78,7 +89,7 @@ def test_what_is_searched_by_itself_can_be_trained(
 
 def test_a_value_may_need_another_that_is_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     posts, out = write_posts(tmp_path / "posts.csv", 80), tmp_path / "sweep"
-    given = ["sweep", *options(make_base(tmp_path / "base"), posts, out), "--method", "adalora", "--trials", "1"]
+    given = ["sweep", *given_options(make_base(tmp_path / "base"), posts, out), "--method", "adalora", "--trials", "1"]
     assert main([*given, "--search", "rank=4,14"]) == 1
     assert "is to end with 14" in capsys.readouterr().err
     assert main([*given, "--search", "rank=4,14", "initial-rank=15"]) == 0
@@ -89,7 +100,7 @@ def test_a_sweep_finds_prunes_and_stops_where_it_should(tmp_path: Path) -> None:
     work(sweep, pretend, 0)
     result = write_result(sweep, lambda settings: "a command")
     assert len(result["trials"]) == 14
-    assert result["best"]["settings"]["rank"] == "4"
+    assert result["best"]["settings"]["rank"] == 4
     assert result["best"]["macroF1"] == max(trial["macroF1"] or 0 for trial in result["trials"])
     assert any(trial["state"] == "pruned" for trial in result["trials"])
     assert json.loads((tmp_path / "sweep.json").read_text()) == result
@@ -104,6 +115,50 @@ def test_what_is_not_learnt_is_not_searched(tmp_path: Path, capsys: pytest.Captu
     base = make_base(tmp_path / "base")
     assert main(["sweep", *options(base, posts, tmp_path / "sweep"), "--search", "out=a,b"]) == 1
     assert "--search: out decides nothing that is learnt" in capsys.readouterr().err
+
+
+def test_choices_among_numbers_are_numbers_in_the_file_and_as_typed_in_the_command(tmp_path: Path) -> None:
+    space = parse_space(["rank=2,4", "l1-strength=.10,1e-1", "precision=fp32,bf16", "top-layers=2,all"])
+    sweep = Sweep(tmp_path, space, 1, 0, "a")
+    work(sweep, lambda settings, folder, report: TrainingResult(0.5, 1, 1, 1.0, 100, 0.5), 0)
+    typed: dict[str, str] = {}
+    settings = write_result(sweep, lambda given: str(typed.update(given)))["best"]["settings"]
+    assert settings["rank"] in (2, 4)
+    assert settings["l1-strength"] == 0.1
+    assert settings["precision"] in ("fp32", "bf16")
+    assert settings["top-layers"] in ("2", "all")
+    assert all(isinstance(value, str) for value in typed.values())
+    assert typed["l1-strength"] in (".10", "1e-1")
+
+
+def test_what_is_given_is_not_searched_as_well(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[set[str]] = []
+
+    def begin(*arguments: Any) -> list[str]:
+        raise DsLoraError("All was checked.")
+
+    def opened(sweep: Sweep) -> None:
+        searched.append(set(sweep.space))
+
+    monkeypatch.setattr("dslora.workers.run_workers", begin)
+    monkeypatch.setattr("dslora.sweep.open_study", opened)
+    posts = write_posts(tmp_path / "posts.csv", 80)
+    given = ["sweep", *given_options(make_base(tmp_path / "base"), posts, tmp_path / "sweep"), "--method", "lora"]
+    for more, both in (
+        (["--rank", "8", "--search", "rank=2,4"], "--rank: given"),
+        (["--search", "rank=2,4", "max-tokens=16,24", "--rank", "8"], "--rank, --max-tokens: given"),
+    ):
+        assert main([*given, *more]) == 1
+        assert both in capsys.readouterr().err
+    # The seed is also the search's own.
+    assert main([*given, "--search", "seed=1,2", "--seed", "3"]) == 1
+    assert main([*given, "--rank", "8"]) == 1
+    assert capsys.readouterr().err == "dslora: All was checked.\n" * 2
+    assert searched == [{"seed"}, {"learning-rate"}]
+    assert main([*given, "--rank", "8", "--learning-rate", "1e-3"]) == 1
+    assert "All that a sweep of lora searches by itself is given: --learning-rate, --rank" in capsys.readouterr().err
 
 
 def test_workers_try_settings_of_their_own(tmp_path: Path) -> None:
@@ -168,13 +223,16 @@ def test_a_killed_trial_goes_on_in_its_own_folder(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("dslora.sweep.study.HEARTBEAT_SECONDS", 1)
     monkeypatch.setattr("dslora.sweep.study.GRACE_SECONDS", 1)
     sweep = make_sweep(tmp_path, trials=2)
+    monkeypatch.setattr("dslora.sweep.study._LOOK_AGAIN_SECONDS", 0.1)
     # As a worker leaves it that was killed: running, with one heartbeat and none after it.
     study = open_study(sweep)
     killed = study.ask()
     settings = {name: suggest(killed, name, what) for name, what in sweep.space.items()}
     killed.set_user_attr("folder", killed.number)
+    killed.set_user_attr("claimed", True)
     study._storage.record_heartbeat(killed._trial_id)  # type: ignore[attr-defined]
-    time.sleep(2.5)
+    # Its heart never beat: nobody could miss it, so it keeps nobody waiting.
+    study.ask()
     seen: list[tuple[dict[str, Any], str]] = []
 
     def train(values: Mapping[str, Any], folder: Path, report: Report) -> TrainingResult:
@@ -184,8 +242,68 @@ def test_a_killed_trial_goes_on_in_its_own_folder(tmp_path: Path, monkeypatch: p
     work(sweep, train, 0)
     states = [trial.state for trial in open_study(sweep).trials]
     assert states[0] == optuna.trial.TrialState.FAIL
+    # And no third one: until it was missed it might have ended, and one more was wanted beside it.
     assert (settings, str(killed.number)) in seen
     assert len(seen) == 2
+    assert write_result(sweep, lambda settings: "")["trials"][0]["state"] == "put back"
+
+
+def at_once(sweep: Sweep, train: Any, workers: int = 2) -> list[BaseException]:
+    """Works in several threads, which share nothing but the sweep's folder; returns what ended some of them."""
+    errors: list[BaseException] = []
+
+    def one(number: int) -> None:
+        try:
+            work(sweep, train, number, lambda line: None)
+        except OSError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=one, args=(number,), daemon=True) for number in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    return errors
+
+
+def test_workers_start_no_more_trials_than_are_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dslora.sweep.study._LOOK_AGAIN_SECONDS", 0.05)
+    sweep, seen, both = make_sweep(tmp_path, trials=3), list[str](), threading.Barrier(2)
+
+    def train(settings: Mapping[str, Any], folder: Path, report: Report) -> TrainingResult:
+        seen.append(folder.name)
+        # The first two end together, and both workers then see one that is left.
+        if len(seen) <= 2:
+            both.wait(30)
+        else:
+            time.sleep(0.3)
+        return pretend(settings, folder, report)
+
+    assert at_once(sweep, train) == []
+    assert sorted(seen) == ["0", "1", "2"]
+    assert len(open_study(sweep).trials) == 3
+
+
+def test_a_worker_waits_for_the_last_trial_and_takes_it_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dslora.sweep.study._LOOK_AGAIN_SECONDS", 0.05)
+    sweep, seen = make_sweep(tmp_path, trials=1), list[tuple[str, str, str]]()
+
+    def train(settings: Mapping[str, Any], folder: Path, report: Report) -> TrainingResult:
+        seen.append((threading.current_thread().name, folder.name, str(settings)))
+        if len(seen) == 1:
+            time.sleep(0.5)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return pretend(settings, folder, report)
+
+    assert len(at_once(sweep, train)) == 1
+    (first, *what), (second, *again) = seen
+    assert first != second
+    assert what == again
+    result = write_result(sweep, lambda settings: "a command")
+    assert [trial["state"] for trial in result["trials"]] == ["put back", "complete"]
+    # One row: they are the same settings.
+    assert table(result).count("\n") == 2
 
 
 def test_the_command_searches_without_the_test_split(
@@ -234,13 +352,13 @@ if os.environ.get("DSLORA_TEST_FULL"):
     ) -> None:
         posts, out = write_posts(tmp_path / "posts.csv", 120), tmp_path / "sweep"
         search = ["--search", "rank=2,4", "learning-rate=1e-3..1e-2", "--trials", "6", "--workers", "2"]
-        given = ["sweep", *options(make_base(tmp_path / "base"), posts, out, *search)]
+        given = ["sweep", *given_options(make_base(tmp_path / "base"), posts, out, *search)]
         # The command for the best settings is made of the one that was given.
         monkeypatch.setattr("sys.argv", ["dslora", *given])
         assert main(given) == 0
         result = json.loads((out / "sweep.json").read_text())
         assert {trial["state"] for trial in result["trials"]} <= {"complete", "pruned"}
-        assert len(result["trials"]) >= 6
+        assert len(result["trials"]) == 6
         assert result["best"]["macroF1"] == max(trial["macroF1"] or 0 for trial in result["trials"])
         with sqlite3.connect(out / "study.db") as database:
             query = "select datetime_start, datetime_complete from trials order by datetime_start"

@@ -59,6 +59,7 @@ def test_a_first_trial_that_fails_ends_the_sweep_and_is_not_counted(tmp_path: Pa
     assert counted(sweep) == 0
     work(sweep, train, 0, silent)
     assert counted(sweep) == sweep.trials
+    assert write_result(sweep, lambda settings: "a command")["trials"][0]["state"] == "not counted"
 
 
 def test_three_trials_that_fail_alike_end_the_sweep(tmp_path: Path) -> None:
@@ -126,6 +127,8 @@ def test_settings_that_break_off_again_and_again_are_given_up(tmp_path: Path) ->
             work(sweep, train, 0, silent)
     work(sweep, train, 0, silent)
     assert [folder == seen[0][0] for folder, _ in seen] == [True, True, True, False]
+    states = [trial["state"] for trial in write_result(sweep, lambda settings: "a command")["trials"]]
+    assert states == ["put back", "put back", "given up", "complete"]
 
 
 @pytest.fixture
@@ -188,7 +191,7 @@ def test_ranges_of_whole_numbers_are_searched_as_such(
         (["--method", "n-grams"], "Method n-grams trains no model on a base"),
         (["--search", "rank=2,17"], "whose rank is at most 16. Lower --rank."),
         (["--search", "rank=2,4", "--target-modules", "nope"], "Target module 'nope' is not in the base model."),
-        (["--search", "max-tokens=24,2000"], "--max-tokens 2000 is more than the 80"),
+        (["--max-tokens", "128", "--search", "max-tokens=24,2000"], "--max-tokens 2000 is more than the 80"),
         (["--search", "rank=2,4", "--device", "cuda"], "torch finds no CUDA device"),
         (["--method", "ds-qlora", "--search", "rank=2,4"], "does not run here (RuntimeError: no kernel)"),
     ],
@@ -238,4 +241,4 @@ def test_a_full_disk_ends_a_sweep_and_the_same_command_goes_on(
     monkeypatch.setattr("dslora.run.train_run", pretended)
     assert main([*command, "--search", "rank=2,4"]) == 0
     states = [trial["state"] for trial in json.loads((tmp_path / "sweep" / "sweep.json").read_text())["trials"]]
-    assert states == ["fail", "complete"]
+    assert states == ["put back", "complete"]

@@ -9,7 +9,7 @@ import pytest
 
 from dslora.data import Split, take
 from dslora.data.split import carve
-from dslora.errors import DataError, DsLoraError
+from dslora.errors import DsLoraError
 
 
 def make_split(counts: list[int], order: list[int] | None = None) -> Split:
@@ -102,8 +102,3 @@ def test_take_keeps_every_class_and_never_returns_more_than_asked_where_that_can
 def test_fraction_out_of_range(fraction: float) -> None:
     with pytest.raises(DsLoraError, match=r"0\.5"):
         carve(make_split([10, 10]), fraction, seed=0)
-
-
-def test_a_class_with_one_row_cannot_be_cut() -> None:
-    with pytest.raises(DataError, match="single row"):
-        carve(make_split([10, 1]), 0.1, seed=0)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pytest
@@ -32,9 +33,9 @@ def json_lines(*rows: object) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def message_of(path: Path, **options: str) -> str:
+def message_of(path: Path, **options: Any) -> str:
     with pytest.raises(DataError) as raised:
-        load_dataset(path, **options)  # type: ignore[arg-type]
+        load_dataset(path, **options)
     message = str(raised.value)
     assert SECRET not in message
     return message
@@ -209,7 +210,11 @@ def test_rows_that_the_service_would_refuse_are_left_out_and_counted(tmp_path: P
         ("empty text", csv_rows(3) + "  ,1\n", "line 5: the text is empty"),
         ("no label", csv_rows(3) + f"{SECRET},\n", "line 5: no label"),
         ("one class", f"text,label\n{SECRET},0\n{SECRET},0\n", "every row has the label '0'.*two classes"),
-        ("a class with one row", csv_rows(3), "single row"),
+        (
+            "a class with one row",
+            csv_rows(3),
+            r"the class '1' \(posts.csv, line 3\) has a single row.*at least 2 rows of each.*by label: '0' 2, '1' 1\.$",
+        ),
         ("posts as labels", "text,label\n" + "".join(f"x,{SECRET} {r}\n" for r in range(60)), "60 different"),
         ("not UTF-8", csv_rows(3).encode() + b"caf\xe9 " + SECRET.encode() + b",1\n", "line 5: byte 0xe9"),
         ("empty", " \n", "the file is empty"),
@@ -217,7 +222,7 @@ def test_rows_that_the_service_would_refuse_are_left_out_and_counted(tmp_path: P
         (
             "unclear labels",
             csv_rows().replace(",1\n", ",b\n").replace(",0\n", ",a\n"),
-            "'a', 'b'.*--positive-labels",
+            r"--positive-labels\. Rows by label: 'a' 5, 'b' 5\.$",
         ),
         (
             "id twice",
@@ -230,6 +235,42 @@ def test_wrong_csv(tmp_path: Path, name: str, content: str | bytes, expected: st
     message = message_of(write(tmp_path / "posts.csv", content))
     assert message.startswith("posts.csv")
     assert re.search(expected, message), name
+
+
+def labelled(path: Path, *labels: tuple[str, int]) -> Path:
+    """A file with so many rows of each label."""
+    rows = [f"{SECRET} {row}\t{label}\n" for label, count in labels for row in range(count)]
+    return write(path, "text\tlabel\n" + "".join(rows))
+
+
+def test_labels_are_named_whatever_letters_they_have(tmp_path: Path) -> None:
+    path = labelled(tmp_path / "uni.tsv", ("grob – übel", 6), ("très gentil", 1200), ("x" * 60, 3))
+    message = message_of(path)
+    assert message.endswith(f"Rows by label: 'grob – übel' 6, 'très gentil' 1,200, '{'x' * 40}…' 3.")
+    assert load_dataset(path, positive_labels=["grob – übel"]).positive_labels == ("grob – übel",)
+    with pytest.raises(DsLoraError, match=r"'grob - übel' is no label of this data.*of 'grob – übel', 'très gentil'"):
+        load_dataset(path, positive_labels=["grob - übel"])
+    # With a space that is none, it is seen what has to be typed.
+    assert r"'a\xa0b' 4" in message_of(labelled(path, ("a\u00a0b", 4), ("c", 4)))
+    assert "every row has the label 'grob – übel'" in message_of(labelled(path, ("grob – übel", 2)))
+
+
+def test_a_class_of_one_row_is_named_or_its_place_is(tmp_path: Path) -> None:
+    path = labelled(tmp_path / "posts.tsv", ("übel", 1), ("0", 120), ("1", 3))
+    assert "the class 'übel' (posts.tsv, line 2) has a single row" in message_of(path, positive_labels=["1"])
+    # Two columns that changed places make a post a label.
+    path = labelled(path, ("0", 120), (f"{SECRET} 7", 1), ("1", 1))
+    message = message_of(path, positive_labels=["1"])
+    assert "(a value of 34 characters) (posts.tsv, line 122), '1' (posts.tsv, line 123) have a single row" in message
+    assert message.endswith("see whether --label-column names the labels.")
+
+
+def test_what_may_be_posts_is_not_shown(tmp_path: Path) -> None:
+    posts = [(f"{SECRET} {row}", 1 + row % 2) for row in range(15)]
+    message = message_of(labelled(tmp_path / "few.tsv", *posts))
+    assert "(a value of 35 characters) 2" in message
+    assert message.endswith("What is not shown may be a post: see whether --label-column names the labels.")
+    message_of(labelled(tmp_path / "many.tsv", *((f"{SECRET} {row}", 3) for row in range(21))))
 
 
 def test_a_tsv_with_another_separator(tmp_path: Path) -> None:

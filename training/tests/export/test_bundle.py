@@ -15,7 +15,7 @@ import pytest
 
 from dslora.errors import DsLoraError
 from dslora.evaluation import Threshold
-from dslora.export import LAYOUTS, LabelledTexts, bundle, layouts, prove, write_bundle
+from dslora.export import LAYOUTS, DataTerms, LabelledTexts, bundle, layouts, prove, write_bundle
 from dslora.export.bundle import BundleReport
 from dslora.export.card import model_card
 from dslora.export.fused import FusionError
@@ -158,6 +158,59 @@ def test_the_card_follows_what_the_manifest_says(manifest: dict[str, Any]) -> No
     assert "its own weights were trained, of the last 2 layers." in card
     assert "This method has no gates." in card
     assert "- Trained weights and head: Apache-2.0." in card
+
+
+def test_the_card_says_where_development_came_from(manifest: dict[str, Any]) -> None:
+    def card(splits: tuple[str, ...], how: Any) -> str:
+        data = [{"name": "own/uni.tsv", "split": split, "sha256": "0" * 64, "rows": 450} for split in splits]
+        training = {**manifest["training"], "data": data, "settings": {"developmentSplit": how}}
+        return model_card({**manifest, "training": training}, ())
+
+    carved = card(("train", "development"), {"method": "by digest", "seed": 7, "fraction": 0.1})
+    assert "| data | split | rows of the file | SHA-256 |" in carved
+    assert "| own/uni.tsv | development | 450 |" in carved
+    assert "The development split (240 texts) was held out of the rows of train: 10 % of them" in carved
+    assert "with seed 7. The model was not trained on it." in carved
+    assert "the data set says itself" in card(("train", "development", "test"), "official")
+    assert "held out" not in card(("train",), "official")
+
+
+def test_the_card_does_not_promise_more_than_few_texts_can_show(manifest: dict[str, Any]) -> None:
+    def card(split: str, texts: int, classes: dict[str, int]) -> str:
+        entry = {**manifest["evaluation"][0], "split": split, "n": texts}
+        return model_card(
+            {**manifest, "evaluation": [entry], "distribution": {**manifest["distribution"], "classes": classes}}, ()
+        )
+
+    few = card("development", 107, {"NOT": 100, "OFF": 7})
+    assert "best on the development split, so the figures from there are somewhat too high" in few
+    assert "Few texts: made-up development (OFF 7)." in few
+    assert "so expect less on new texts" in few
+    enough = card("development", 200, {"NOT": 100, "OFF": 100})
+    assert "Few texts" not in enough
+    assert "so expect slightly less on new texts" in enough
+    # Of other splits a manifest has no counts by class.
+    test = card("test", 199, {"NOT": 100, "OFF": 100})
+    assert "Few texts: made-up test (199 in all)." in test
+    assert "somewhat too high" not in test
+    assert "Few texts" not in card("test", 200, {"NOT": 100, "OFF": 100})
+    older = {name: value for name, value in manifest["distribution"].items() if name != "classes"}
+    assert "slightly less" in model_card({**manifest, "distribution": older}, ())
+
+
+def test_the_card_says_of_thresholds_what_was_measured(manifest: dict[str, Any]) -> None:
+    assert "do not tell the thresholds apart" not in model_card(manifest, ())
+    perfect = {use: {"value": 0.5, "precision": 1.0, "recall": 1.0} for use in manifest["thresholds"]}
+    card = model_card({**manifest, "thresholds": perfect}, ())
+    assert "These texts do not tell the thresholds apart" in card
+    for wrong in ("much is missed", "many false alarms"):
+        assert wrong not in card
+
+
+def test_the_card_has_no_stop_for_a_citation_that_is_not_there(manifest: dict[str, Any]) -> None:
+    card = model_card(manifest, [DataTerms("uni", "Not stated: the user's own data", "")])
+    assert "- uni: Not stated: the user's own data.\n" in card
+    assert "- uni: CC0. Us 2026.\n" in model_card(manifest, [DataTerms("uni", "CC0.", "Us 2026.")])
 
 
 def test_no_file_names_the_machine(written: BundleReport, given: Given) -> None:

@@ -5,7 +5,6 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +42,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--search",
         nargs="+",
         metavar="NAME=VALUES",
-        help="options to search, as NAME=A,B,C or NAME=LOW..HIGH (default: by method)",
+        help="options to search, as NAME=A,B,C or NAME=LOW..HIGH (default: by method, without what is given)",
     )
-    group.add_argument("--trials", type=int, default=20, help="trials in all (default: 20)")
+    group.add_argument("--trials", type=int, default=20, help="trials in all, over workers and restarts (default: 20)")
     group.add_argument("--workers", type=int, default=1, help="processes that share the sweep (default: 1)")
     parser.set_defaults(handler=run)
 
@@ -81,7 +80,7 @@ def _prepare(arguments: argparse.Namespace) -> "tuple[Sweep, Dataset]":
     """What is searched, checked before any trial starts."""
     from dslora.methods import find_method
     from dslora.ngrams import NAME as NGRAMS
-    from dslora.run_record import files_of
+    from dslora.run_record import data_key
     from dslora.sweep import Choices, Sweep, default_space, open_study, parse_space, without_test
     from dslora.train import TrainSettings
     from dslora.train.processes import resolve_device
@@ -97,20 +96,58 @@ def _prepare(arguments: argparse.Namespace) -> "tuple[Sweep, Dataset]":
         )
     method.check_machine()
     device = resolve_device(settings_from(arguments, TrainSettings).device)
-    space = parse_space(arguments.search) if arguments.search else default_space(method)
+    space = parse_space(arguments.search) if arguments.search else _not_given(arguments, default_space(method))
     for name, what in space.items():
         for value in what.values if isinstance(what, Choices) else what.ends:
             _check_value(arguments, space, name, value)
+    _refuse_given(arguments, space)
     data = data_settings(arguments)
     dataset = without_test(data.load())
     _check_fits(arguments, space, dataset, device)
     spec, settings = _spec(arguments, dataset)
-    # Where the data lie decides nothing, what they are does.
-    read = replace(data, data_dir=None), files_of(dataset)
-    key = fingerprint(spec, settings.decisive(), {name: repr(what) for name, what in space.items()}, *read)
+    ranges = {name: repr(what) for name, what in space.items()}
+    key = fingerprint(spec, settings.decisive(), ranges, data_key(dataset, data))
     sweep = Sweep(arguments.out, space, arguments.trials, settings.seed, key)
     open_study(sweep)
     return sweep, dataset
+
+
+def _not_given(arguments: argparse.Namespace, space: "dict[str, Any]") -> "dict[str, Any]":
+    """What is searched by itself, less the options that were given a value.
+
+    Raises:
+        DsLoraError: Nothing is left.
+    """
+    left = {name: what for name, what in space.items() if not _is_given(arguments, name)}
+    if not left:
+        raise DsLoraError(
+            f"All that a sweep of {arguments.method} searches by itself is given: "
+            f"{', '.join(f'--{name}' for name in space)}. Leave some of these out, or name others with --search."
+        )
+    return left
+
+
+def _refuse_given(arguments: argparse.Namespace, space: "Space") -> None:
+    """Refuses what would be without effect.
+
+    Raises:
+        DsLoraError: An option is searched, and given too.
+    """
+    # The seed is also that of the search.
+    both = [name for name in space if name != "seed" and _is_given(arguments, name)]
+    if both:
+        raise DsLoraError(
+            f"{', '.join(f'--{name}' for name in both)}: given, and searched by --search too, so that what is given "
+            "would be without effect. Expected one of both. Leave the option out, or take it out of --search."
+        )
+
+
+def _is_given(arguments: argparse.Namespace, name: str) -> bool:
+    """Whether an option of training has another value than by default."""
+    parser = argparse.ArgumentParser()
+    add_training(parser)
+    destination = name.replace("-", "_")
+    return bool(getattr(arguments, destination, None) != parser.get_default(destination))
 
 
 def _check_value(arguments: argparse.Namespace, space: "Space", name: str, value: Any) -> None:

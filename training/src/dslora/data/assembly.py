@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 
 from dslora.data.dataset import SPLITS, Dataset, SourceFile, Split, count_overlaps
-from dslora.data.problems import Problems, listed, shown
+from dslora.data.problems import LabelNames, Problems, shown
 from dslora.data.split import carve
 from dslora.errors import DataError, DsLoraError
 
 _SURROGATE = re.compile("[\\uD800-\\uDFFF]")
+_SINGLES_SHOWN: Final = 5
 
 
 @dataclass(frozen=True)
@@ -58,28 +61,34 @@ def assemble(
     """Check raw rows and put a data set together.
 
     Raises:
-        DataError: an unknown label, an empty text, a lone surrogate, an id used twice, a class without a row.
+        DataError: an unknown label, an empty text, a lone surrogate, an id used twice, a class without a row, or of
+            one where development is cut from train.
         DsLoraError: positive labels that are not labels, or leave no class on one side.
     """
     problems = Problems()
-    splits = {split: _checked(raw.splits[split], raw.labels, problems) for split in SPLITS if split in raw.splits}
+    counts = Counter(row.label for row in raw.splits["train"].rows)
+    names = LabelNames({label: counts[label] for label in raw.labels})
+    splits = {
+        split: _checked(raw.splits[split], raw.labels, names, problems) for split in SPLITS if split in raw.splits
+    }
     problems.raise_any()
     if len(raw.labels) < 2:
         raise DataError(
-            f"{splits['train'].file_names}: every row has the label {shown(raw.labels[0])}. Expected at "
+            f"{splits['train'].file_names}: every row has the label {names[raw.labels[0]]}. Expected at "
             "least two classes. Add rows of another class, or name the right label column."
         )
     # Before cutting, so that a class missing from the file is not reported as missing from the cut.
-    _require_every_class(splits, raw.labels)
+    _require_every_class(splits, raw.labels, names)
     carving = None
     if "development" not in splits:
+        _require_two_rows(raw.splits["train"], counts, names)
         train, development, carving = carve(splits["train"], development_fraction, seed)
         splits = {"train": train, "development": development, **splits, **{"train": train}}
-        _require_every_class(splits, raw.labels)
+        _require_every_class(splits, raw.labels, names)
     return Dataset(
         name=name,
         labels=raw.labels,
-        positive_labels=_positive(raw, positive_labels),
+        positive_labels=_positive(raw, positive_labels, names),
         splits=MappingProxyType(splits),
         dropped=MappingProxyType({reason: count for reason, count in raw.dropped.items() if count}),
         overlaps=count_overlaps(splits),
@@ -89,14 +98,14 @@ def assemble(
     )
 
 
-def _checked(raw: RawSplit, labels: tuple[str, ...], problems: Problems) -> Split:
+def _checked(raw: RawSplit, labels: tuple[str, ...], names: LabelNames, problems: Problems) -> Split:
     index = {label: number for number, label in enumerate(labels)}
     first: dict[str, str] = {}
     numbers = np.zeros(len(raw.rows), dtype=np.int64)
     for position, row in enumerate(raw.rows):
         if row.label not in index:
             label = f"unknown label {shown(row.label)}" if row.label else "no label"
-            problems.add(row.where, f"{label}. Expected one of {listed(labels)}. Correct or remove the row.")
+            problems.add(row.where, f"{label}. Expected one of {names.listed(labels)}. Correct or remove the row.")
         if not row.text.strip():
             problems.add(row.where, "the text is empty. Expected a post. Fill it in or remove the row.")
         elif _SURROGATE.search(row.text):
@@ -120,25 +129,45 @@ def _checked(raw: RawSplit, labels: tuple[str, ...], problems: Problems) -> Spli
     )
 
 
-def _require_every_class(splits: Mapping[str, Split], labels: tuple[str, ...]) -> None:
+def _require_every_class(splits: Mapping[str, Split], labels: tuple[str, ...], names: LabelNames) -> None:
     for name, split in splits.items():
         missing = sorted(set(range(len(labels))) - set(split.labels.tolist()))
         if missing:
             raise DataError(
                 f"{split.file_names}: no row of {name} has the label "
-                f"{listed(labels[label] for label in missing)}. Expected every class in every split. Add "
+                f"{names.listed(labels[label] for label in missing)}. Expected every class in every split. Add "
                 "rows of that class, or remove it from all splits."
             )
 
 
-def _positive(raw: RawDataset, asked: Sequence[str] | None) -> tuple[str, ...]:
+def _require_two_rows(train: RawSplit, counts: Counter[str], names: LabelNames) -> None:
+    single = [row for row in train.rows if counts[row.label] == 1]
+    if not single:
+        return
+    one = len(single) == 1
+    # With its place: a label that may be a post is not shown.
+    which = ", ".join(f"{names[row.label]} ({row.where})" for row in single[:_SINGLES_SHOWN])
+    more = f" and {len(single) - _SINGLES_SHOWN} more" if len(single) > _SINGLES_SHOWN else ""
+    raise DataError(
+        f"{', '.join(file.name for file in train.files)}: the {'class' if one else 'classes'} {which}{more} "
+        f"{'has a single row' if one else 'have a single row each'}, which cannot be in both train and development. "
+        f"Expected at least 2 rows of each class. Add rows, or remove {'it' if one else 'them'}. {names.counted()}"
+    )
+
+
+def _positive(raw: RawDataset, asked: Sequence[str] | None, names: LabelNames) -> tuple[str, ...]:
     if asked is None:
         return raw.positive_labels
     unknown = [label for label in asked if label not in raw.labels]
     if unknown or not asked or set(asked) == set(raw.labels):
-        what = f"{listed(unknown)} is no label of this data" if unknown else "every class, or none, is positive"
+        # What was typed is no post of the file.
+        what = (
+            f"{', '.join(map(repr, unknown))} is no label of this data"
+            if unknown
+            else "every class, or none, is positive"
+        )
         raise DsLoraError(
-            f"Positive labels: {what}. Expected some, but not all, of {listed(raw.labels)}. Name those "
+            f"Positive labels: {what}. Expected some, but not all, of {names.listed(raw.labels)}. Name those "
             "that mean offensive."
         )
     return tuple(label for label in raw.labels if label in asked)

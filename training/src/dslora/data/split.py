@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dslora.data.dataset import Carving, Split
-from dslora.errors import DataError, DsLoraError
+from dslora.errors import DsLoraError
 
 METHOD: Final = (
     "of each class, in proportion to its rows (largest remainder), those with the smallest SHA-256 of '<seed>:<row id>'"
@@ -24,7 +24,7 @@ def carve(split: Split, fraction: float, seed: int) -> tuple[Split, Split, Carvi
     """Cut a stratified development split from training rows.
 
     Args:
-        split: rows with ids that differ.
+        split: rows with ids that differ, at least two of each class: a single one goes to development.
         fraction: share of rows to cut, in (0, 0.5].
         seed: chooses other rows.
 
@@ -33,18 +33,11 @@ def carve(split: Split, fraction: float, seed: int) -> tuple[Split, Split, Carvi
 
     Raises:
         DsLoraError: the fraction is out of range.
-        DataError: a class has fewer than two rows.
     """
     if not 0 < fraction <= 0.5:
         raise DsLoraError(
             f"A development fraction of {fraction} is out of range. Expected more than 0 and at most 0.5. "
             "Choose another, for example 0.1."
-        )
-    counts = np.bincount(split.labels)
-    if (counts[counts > 0] < 2).any():
-        raise DataError(
-            f"{split.file_names}: a class has a single row, so it cannot be in both train and development. "
-            "Expected at least 2 rows a class. Add rows of that class, or remove it."
         )
     chosen = _choose(split, max(1, round(len(split) * fraction)), seed)
     rest = sorted(set(range(len(split))) - set(chosen))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from dslora.data.assembly import RawDataset, RawRow, RawSplit
-from dslora.data.problems import Problems, listed
+from dslora.data.problems import LabelNames, Problems, listed
 from dslora.data.records import READERS, Record, Records
 from dslora.errors import DataError
 
@@ -69,7 +70,8 @@ def from_records(
     text_column = text_column or "text"
     label_column = label_column or "label"
     splits = {split: _rows(each, text_column, label_column) for split, each in records.items()}
-    labels = tuple(sorted({row.label for row in splits["train"].rows if row.label}))
+    counts = Counter(row.label for row in splits["train"].rows if row.label)
+    labels = tuple(sorted(counts))
     if not labels or len(labels) > _MAX_LABELS:
         raise DataError(
             f"{splits['train'].files[0].name}: the column '{label_column}' has {len(labels)} different "
@@ -78,7 +80,7 @@ def from_records(
         )
     return RawDataset(
         labels=labels,
-        positive_labels=() if positive_given else _positive(splits["train"].files[0].name, labels),
+        positive_labels=() if positive_given else _positive(splits["train"].files[0].name, labels, counts),
         splits=splits,
         license=terms,
         citation="",
@@ -165,7 +167,7 @@ def _label(value: object) -> str:
             return str(value).strip()
 
 
-def _positive(file: str, labels: tuple[str, ...]) -> tuple[str, ...]:
+def _positive(file: str, labels: tuple[str, ...], counts: Counter[str]) -> tuple[str, ...]:
     offensive = tuple(
         label for label in labels if label.casefold() in _MEANS_OFFENSIVE or label == _MEANS_OFFENSIVE_AS_WRITTEN
     )
@@ -175,6 +177,6 @@ def _positive(file: str, labels: tuple[str, ...]) -> tuple[str, ...]:
     if len(labels) == 1:
         return ()
     raise DataError(
-        f"{file}: it is not clear which of the labels {listed(labels)} mean offensive. Expected to be told. "
-        "Name them with --positive-labels."
+        f"{file}: it is not clear which labels mean offensive. Expected to be told. Name them with --positive-labels. "
+        + LabelNames({label: counts[label] for label in labels}).counted()
     )

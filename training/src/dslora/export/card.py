@@ -19,11 +19,14 @@ _METRICS: Final = {
 _EQUAL: Final = "lora-equal"
 _ADALORA: Final = "adalora"
 _PYTORCH: Final = {"pytorch-fp32": "PyTorch, fp32"}
+# When to use a threshold; what it costs is in its figures.
 _USES: Final = {
     "balanced": "both kinds of error weigh the same",
-    "high-precision": "few false alarms, much is missed",
-    "high-recall": "to choose what people shall look at: little is missed, many false alarms",
+    "high-precision": "a false alarm weighs more than a miss",
+    "high-recall": "a miss weighs more than a false alarm: to choose what people shall look at",
 }
+# An interval from fewer texts of a class says little: the bootstrap knows no other errors than those that were seen.
+_ENOUGH: Final = 100
 
 
 def model_card(manifest: Manifest, terms: Sequence[DataTerms]) -> str:
@@ -86,12 +89,42 @@ def _figures(m: Manifest) -> str:
         "## How good it is\n\n"
         "Each figure with its 95 % bootstrap interval: made anew with other texts of the same kind, such intervals "
         "hold the true figure about 19 times out of 20. Two models whose intervals overlap much are not told apart "
-        "by this test.\n\n"
+        f"by this test.{_cautions(m)}\n\n"
         + _table(
             ("data", "measure", *(_PYTORCH.get(each, f"graph, {each}") for each in computed)),
             [(*row, *(values.get(each, "—") for each in computed)) for row, values in rows.items()],
         )
     )
+
+
+def _cautions(m: Manifest) -> str:
+    """What keeps the figures from being what they seem: choices made on the same texts, and few texts."""
+    said = ""
+    if _method(m).trains and any(entry["split"] == "development" for entry in m["evaluation"]):
+        said = (
+            "\n\nThe epoch that was kept is the one that was best on the development split, so the figures from there "
+            "are somewhat too high."
+        )
+    few = _few(m)
+    if few:
+        said += (
+            f"\n\nFew texts: {'; '.join(few)}. An interval from fewer than {_ENOUGH} texts of a class says little, and "
+            "may be far too narrow: errors that none of these texts showed are not in it."
+        )
+    return said
+
+
+def _few(m: Manifest) -> list[str]:
+    """Splits with too few texts of a class, as far as the manifest tells."""
+    few: list[str] = []
+    sizes = {(entry["dataset"], entry["split"]): entry["n"] for entry in m["evaluation"]}
+    for (dataset, split), texts in sizes.items():
+        classes = m["distribution"].get("classes") if split == m["distribution"]["split"] else None
+        rare = [f"{label} {count}" for label, count in (classes or {}).items() if count < _ENOUGH]
+        # Without counts by class: at least one has no more than its even share.
+        if rare or (classes is None and texts < _ENOUGH * len(m["labels"])):
+            few.append(f"{dataset} {split} ({', '.join(rare) or f'{texts} in all'})")
+    return few
 
 
 def _thresholds(m: Manifest) -> str:
@@ -105,11 +138,17 @@ def _thresholds(m: Manifest) -> str:
         )
         for use, each in m["thresholds"].items()
     ]
+    figures = {(each["precision"], each["recall"]) for each in m["thresholds"].values()}
+    alike = ""
+    if len(figures) == 1 < len(rows):
+        alike = " These texts do not tell the thresholds apart: each flags the same share of them, as rightly."
+    few = any(count < _ENOUGH for count in m["distribution"].get("classes", {}).values())
     return (
         "## Thresholds, and what they cost\n\n"
         "A text is flagged where `offensive` is at least the threshold. Measured on the "
         f"{m['distribution']['split']} split ({m['distribution']['n']:,} texts), on which they were chosen, so expect "
-        "slightly less on new texts, and another precision where offensive texts are rarer than there.\n\n"
+        f"{'less' if few else 'slightly less'} on new texts, and another precision where offensive texts are rarer "
+        f"than there.{alike}\n\n"
         + _table(("use", "threshold", "flagged rightly", "offensive texts found", "when"), rows)
     )
 
@@ -193,8 +232,30 @@ def _training(m: Manifest) -> str:
         f"graph; the expected calibration error there went from {calibration['eceBefore']:.3f} to "
         f"{calibration['eceAfter']:.3f}. Seed, settings, library versions and full checksums are in `manifest.json`."
     )
-    table = _table(("data", "split", "rows", "SHA-256"), data) if data else ""
-    return "## How it was made\n\n" + "\n\n".join(filter(None, (*lines, table)))
+    table = _table(("data", "split", "rows of the file", "SHA-256"), data) if data else ""
+    return "## How it was made\n\n" + "\n\n".join(filter(None, (*lines, table, _shared_files(m))))
+
+
+def _shared_files(m: Manifest) -> str:
+    """How the rows of a file that stands under several splits were divided."""
+    splits: dict[str, list[str]] = {}
+    for each in m["training"]["data"]:
+        splits.setdefault(each["sha256"], []).append(each["split"])
+    shared = [names for names in splits.values() if len(names) > 1]
+    held_out = m["training"]["settings"].get("developmentSplit")
+    if isinstance(held_out, Mapping) and any({"train", "development"} <= set(names) for names in shared):
+        measured = m["distribution"]
+        rows = f" ({measured['n']:,} texts)" if measured["split"] == "development" else ""
+        return (
+            f"The development split{rows} was held out of the rows of train: {100 * held_out['fraction']:g} % of them, "
+            f"by class, with seed {held_out['seed']}. The model was not trained on it."
+        )
+    if held_out == "official" and shared:
+        return (
+            "A file that stands under several splits holds the rows of all of them; which row belongs to which split, "
+            "the data set says itself."
+        )
+    return ""
 
 
 def _what_was_trained(m: Manifest) -> str:
@@ -251,7 +312,9 @@ def _licences(m: Manifest, terms: Sequence[DataTerms]) -> str:
     ours = ("Adapter and head" if method.adds_weights else "Trained weights and head") if method.trains else "Head"
     lines = [f"- {ours}: {m['license']}.", f"- Base model {m['base']['id']}: {m['base']['license']}."]
     # Terms and citations come from elsewhere and may end with a stop or without one.
-    lines += [f"- {each.name}: {each.license.rstrip('.')}. {each.citation.rstrip('.')}." for each in terms]
+    for each in terms:
+        stated = [text.rstrip(".") for text in (each.license, each.citation)]
+        lines.append(f"- {each.name}: " + " ".join(f"{text}." for text in stated if text))
     return "## Licences\n\n" + "\n".join(lines)
 
 

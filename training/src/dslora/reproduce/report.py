@@ -120,14 +120,12 @@ def _head(out: Path, study: Study) -> list[str]:
     """Title and commands."""
     about = study if study.is_own else replace(PAPER, names=("table3",))
     compute, write = f"{about.command(about.names, out)} --seeds 3", about.command(["report"], out)
-    return [
-        f"# {about.title}",
-        "",
-        _HEAD,
-        f"    {compute:<50}   computes what is missing, then writes this page",
-        f"    {write:<50}   writes this page alone",
-        "",
-    ]
+    does = "computes what is missing, then writes this page", "writes this page alone"
+    if study.is_own:
+        lines = [f"    {compute}", f"    {write}", "", f"The first line {does[0]}; the second {does[1]}."]
+    else:
+        lines = [f"    {compute:<50}   {does[0]}", f"    {write:<50}   {does[1]}"]
+    return [f"# {about.title}", "", _HEAD, *lines, ""]
 
 
 def _preset(

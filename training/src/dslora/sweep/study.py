@@ -1,6 +1,7 @@
 """A sweep's trials, in SQLite: opened, counted, and put back where they were broken off."""
 
 import dataclasses
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,19 @@ from dslora.sweep.space import Choices, Range
 _STUDY: Final = "dslora"
 _KEY: Final = "fingerprint"
 _TRIES: Final = "tries"
-# Attributes of a trial: its run's folder, and why it failed.
+# Attributes of a trial: its run's folder, why it failed, and that its worker is at it and can be missed.
 FOLDER: Final = "folder"
 ERROR: Final = "error"
+CLAIMED: Final = "claimed"
+# Why a trial does not count: its settings wait, or were tried again, as another trial; they broke off too often; or
+# they had no part in its failure.
+PUT_BACK: Final = "put back"
+GIVEN_UP: Final = "given up"
+NOT_COUNTED: Final = "not counted"
 # A trial whose worker has not been heard of for so long is dead.
 HEARTBEAT_SECONDS, GRACE_SECONDS = 10, 40
+# So often a worker looks whether the trials that others have are still under way.
+_LOOK_AGAIN_SECONDS: Final = 1.0
 # A trial that kills its worker twice is to blame itself.
 _RETRIES: Final = 2
 
@@ -34,7 +43,8 @@ class Sweep:
     Attributes:
         folder: Of the sweep.
         space: What to try.
-        trials: How many shall have ended, over all workers and restarts; those that were pruned count.
+        trials: How many shall have ended, over all workers and restarts; those that were pruned count, as do settings
+            that do not train.
         seed: Of the search.
         fingerprint: Tells what is not searched (data, base, other settings) from another sweep's.
     """
@@ -61,7 +71,7 @@ def open_study(sweep: Sweep) -> optuna.Study:
     # It would show what ends a trial as a traceback.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # Only one makes the tables, and says whose sweep it is; who comes at the same moment finds both.
-    with FileLock(sweep.folder / "study.lock"):
+    with lock_of(sweep):
         study = _create_or_load(sweep.folder)
         found = study.user_attrs.get(_KEY)
         if found is None:
@@ -72,6 +82,11 @@ def open_study(sweep: Sweep) -> optuna.Study:
             "another --out."
         )
     return study
+
+
+def lock_of(sweep: Sweep) -> FileLock:
+    """What one worker holds while it looks what there is, and adds to it."""
+    return FileLock(sweep.folder / "study.lock")
 
 
 def _create_or_load(folder: Path) -> optuna.Study:
@@ -106,16 +121,26 @@ def put_back(study: optuna.Study, trial: FrozenTrial | optuna.Trial, to_blame: b
     if uncounted(trial.number) in study.user_attrs:
         return
     tries = int(trial.user_attrs.get(_TRIES, 1)) + to_blame
-    if tries <= _RETRIES + 1 and trial.params:
+    again = tries <= _RETRIES + 1 and bool(trial.params)
+    if again:
         attributes = {FOLDER: trial.user_attrs.get(FOLDER, trial.number), _TRIES: tries}
         study.enqueue_trial(trial.params, user_attrs=attributes)
     # Last: who is killed before it leaves the settings to the heartbeat.
-    study.set_user_attr(uncounted(trial.number), True)
+    study.set_user_attr(uncounted(trial.number), PUT_BACK if again else GIVEN_UP)
 
 
 def uncounted(number: int) -> str:
-    """Attribute of the study for a trial that does not count: one that has ended cannot be marked any more."""
+    """Attribute of the study with the reason why a trial does not count: one that has ended cannot be marked."""
     return f"uncounted {number}"
+
+
+def state_of(study: optuna.Study, trial: FrozenTrial) -> str:
+    """What has become of a trial, for people."""
+    reason = study.user_attrs.get(uncounted(trial.number))
+    if reason is None:
+        return trial.state.name.lower()
+    # Studies of before have no reasons.
+    return reason if isinstance(reason, str) else NOT_COUNTED
 
 
 def ended(study: optuna.Study) -> list[FrozenTrial]:
@@ -124,3 +149,49 @@ def ended(study: optuna.Study) -> list[FrozenTrial]:
     trials = study.get_trials(deepcopy=False, states=states)
     attributes = study.user_attrs
     return [trial for trial in trials if uncounted(trial.number) not in attributes]
+
+
+def claim(study: optuna.Study, sweep: Sweep, lock: FileLock) -> bool:
+    """Waits until one more trial is wanted.
+
+    A trial that runs elsewhere is taken for one that will end; if it does not, it is wanted again. So who finds enough
+    of them waits.
+
+    Args:
+        study: The sweep's.
+        sweep: How many are wanted.
+        lock: Of the sweep, free.
+
+    Returns:
+        Whether one is wanted. The lock is then held, until the trial is marked as ``CLAIMED``: no other worker finds
+        the same one wanted. Else all have ended, and the lock is free.
+    """
+    while True:
+        lock.acquire()
+        wanted = False
+        try:
+            _miss_the_dead(study)
+            # In this order: one that ends in between counts twice for once, and not for none.
+            under_way = len(_under_way(study))
+            left = sweep.trials - len(ended(study))
+            wanted = left > under_way
+        finally:
+            if not wanted:
+                lock.release()
+        if wanted or left <= 0:
+            return wanted
+        time.sleep(_LOOK_AGAIN_SECONDS)
+
+
+def _miss_the_dead(study: optuna.Study) -> None:
+    """Puts back what dead workers had; with the lock held, since such a trial counts for a moment as failed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        optuna.storages.fail_stale_trials(study)
+
+
+def _under_way(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that run. One without a claim was killed before its first heartbeat: nobody would ever miss it."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    attributes = study.user_attrs
+    return [each for each in trials if CLAIMED in each.user_attrs and uncounted(each.number) not in attributes]

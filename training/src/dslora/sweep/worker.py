@@ -13,7 +13,19 @@ from optuna.trial import TrialState
 from dslora.errors import DsLoraError
 from dslora.failures import is_of_the_machine
 from dslora.sweep.space import suggest
-from dslora.sweep.study import ERROR, FOLDER, Sweep, ended, open_study, put_back, uncounted
+from dslora.sweep.study import (
+    CLAIMED,
+    ERROR,
+    FOLDER,
+    NOT_COUNTED,
+    Sweep,
+    claim,
+    ended,
+    lock_of,
+    open_study,
+    put_back,
+    uncounted,
+)
 from dslora.train.checkpoint import FILE as CHECKPOINT
 from dslora.train.checkpoint import Progress
 from dslora.train.loop import DivergenceError, TrainingResult
@@ -26,7 +38,7 @@ Train = Callable[[Mapping[str, Any], Path, Callable[[Progress, float], None]], T
 
 
 def work(sweep: Sweep, train: Train, seed: int, say: Callable[[str], None] = print) -> None:
-    """Trains trials until the sweep has all of them.
+    """Trains trials until the sweep has all of them; waits for those of other workers, and replaces what is missing.
 
     Args:
         sweep: What is searched.
@@ -38,17 +50,14 @@ def work(sweep: Sweep, train: Train, seed: int, say: Callable[[str], None] = pri
         DsLoraError: Trials fail by something that their settings have no part in. What was done is kept.
     """
     study = open_study(sweep)
+    lock = lock_of(sweep)
     failures: list[tuple[int, DsLoraError]] = []
     # Workers that draw the same numbers would try the same settings, and so would one that is started again.
     draw = int(np.random.SeedSequence((sweep.seed, seed, len(study.trials))).generate_state(1)[0])
     study.sampler = optuna.samplers.TPESampler(n_startup_trials=max(4, len(sweep.space)), multivariate=True, seed=draw)
 
     def objective(trial: optuna.Trial) -> float:
-        if len(ended(study)) >= sweep.trials:
-            study.stop()
-            raise optuna.TrialPruned
         folder = sweep.folder / "trials" / str(trial.user_attrs.get(FOLDER, trial.number))
-        trial.set_user_attr(FOLDER, int(folder.name))
 
         def report(progress: Progress, macro_f1: float) -> None:
             trial.report(macro_f1, progress.epoch)
@@ -56,6 +65,10 @@ def work(sweep: Sweep, train: Train, seed: int, say: Callable[[str], None] = pri
                 raise optuna.TrialPruned
 
         try:
+            trial.set_user_attr(FOLDER, int(folder.name))
+            # It runs, and its heart beats: others may look how many there are.
+            trial.set_user_attr(CLAIMED, True)
+            lock.release()
             result = train({name: suggest(trial, name, what) for name, what in sweep.space.items()}, folder, report)
         except KeyboardInterrupt:
             put_back(study, trial, to_blame=False)
@@ -79,9 +92,13 @@ def work(sweep: Sweep, train: Train, seed: int, say: Callable[[str], None] = pri
         trial.set_user_attr("seconds", round(result.seconds, 1))
         return result.macro_f1
 
-    while len(ended(study)) < sweep.trials:
-        # A setting that diverges is a bad setting, not the end of the search.
-        study.optimize(objective, n_trials=1, catch=(DsLoraError,))
+    while claim(study, sweep, lock):
+        try:
+            # A setting that diverges is a bad setting, not the end of the search.
+            study.optimize(objective, n_trials=1, catch=(DsLoraError,))
+        finally:
+            # Where it did not come as far as a trial.
+            lock.release()
         while failures:
             _check_hope(study, *failures.pop())
 
@@ -113,6 +130,6 @@ def _check_hope(study: optuna.Study, number: int, failure: DsLoraError) -> None:
     if trained and len(alike) < _HOPELESS:
         return
     for each in alike if trained else [number]:
-        study.set_user_attr(uncounted(each), True)
+        study.set_user_attr(uncounted(each), NOT_COUNTED)
     reason = f"The last {_HOPELESS} trials failed alike" if trained else "A trial failed before any had trained"
     raise DsLoraError(f"{reason}, so the sweep ends here: {failure} To go on with others, give the command again.")
