@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -68,6 +69,8 @@ def test_the_command_says_what_methods_cost_beside_lora(
     methods = result["methods"]
     assert set(methods) == {BARE, "lora", "ds-lora"}
     assert result["steps"] == 4
+    # Twenty steps of two texts.
+    assert [re.findall(r"\d+", remark) for remark in result["remarks"]] == [["4", "40", "20", "2"]]
     # Nothing is beside the reference but itself.
     assert methods["lora"]["time"] == {"ratio": 1.0, "low": 1.0, "high": 1.0, "ratioOfSums": 1.0}
     assert methods["lora"]["memory"] == 1.0
@@ -82,9 +85,15 @@ def test_the_command_says_what_methods_cost_beside_lora(
     # A process with torch in it.
     assert all(methods[name]["peakBytes"] > 100 * 2**20 for name in ("lora", "ds-lora"))
     page = capsys.readouterr().out
+    assert page.endswith(f"\n\n{result['remarks'][0]}\n")
     for name, row in methods.items():
         assert f"| {name} | {row['parameters']:,} | {row['rowsPerSecond']:.1f} | {row['time']['ratio']:.3f} " in page
     assert f"Training loop over bare loop, rows/s: {result['loopOverBare']['ratio']:.3f} " in page
+
+
+def test_intervals_of_few_steps_are_remarked_on() -> None:
+    assert "Take --rows 320 or more" in bench.remarks(19, 16)[0]
+    assert bench.remarks(20, 16) == []
 
 
 def test_fewer_than_four_batches_are_refused(base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

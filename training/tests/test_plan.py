@@ -2,20 +2,28 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
 import pytest
 import torch
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
 
 from base_folder import make_base
+from dslora.bench import bench_spec
 from dslora.classifier import build_classifier
 from dslora.cli import main
 from dslora.errors import DsLoraError
+from dslora.export import build_graph, prune
+from dslora.export.blocks import quantize_blocks
+from dslora.export.half import to_half
+from dslora.export.quantize import quantize
 from dslora.methods import METHODS
 from dslora.plan import Division, check_fits, make_plan, parse_memory
-from dslora.plan.estimate import is_four_bit, on_four_bits
+from dslora.plan.estimate import alternatives, is_four_bit, on_four_bits
 from dslora.plan.fit import size
 from dslora.plan.outline import make_outline, saved_by_forward
 from dslora.plan.text import as_text
@@ -38,6 +46,9 @@ _PUBLISHED = {
     "llama3-8b": 7_504_924_672,
     "gemma-7b": 8_537_680_896,
 }
+
+# As wide as the exporter wants a matrix that it quantises.
+_WIDE = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +104,47 @@ def test_activations_are_those_that_a_forward_pass_keeps(base: str) -> None:
     assert counted == pytest.approx(sum(storage.nbytes() for storage in seen.values()), rel=0.02)
 
 
+_FAMILIES: dict[str, Callable[[], Any]] = {
+    "bert": lambda: BertModel(BertConfig(vocab_size=96, **_WIDE), add_pooling_layer=False),
+    "llama": lambda: LlamaModel(LlamaConfig(vocab_size=96, num_key_value_heads=2, **_WIDE)),
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "method"), [("bert", "ds-lora"), ("bert", "lora"), ("bert", "houlsby"), ("llama", "ds-dora")]
+)
+def test_served_weights_have_the_bytes_of_an_exported_graph(family: str, method: str, tmp_path: Path) -> None:
+    spec = make_spec(make_base(tmp_path, _FAMILIES[family]()), method)
+    classifier = build_classifier(spec)
+    with torch.no_grad():
+        # Not as it starts: a graph keeps constants that are alike once, and rank without effect not at all.
+        for parameter in classifier.parameters():
+            parameter.normal_(std=0.1)
+    graph = build_graph(prune(classifier).classifier, 1.0)
+    found = {
+        "fp32": graph,
+        "fp16": to_half(graph),
+        "int8": quantize(graph),
+        "4-bit": quantize_blocks(graph, 4, integers=True),
+    }
+    serving = make_plan(spec, TrainSettings()).serving
+    assert serving.keys() == found.keys()
+    for name, model in found.items():
+        weights = [v.const_value for v in model.graph.initializers.values() if v.const_value is not None]
+        # Positions and shapes are int64, and no parameters.
+        size = sum(weight.nbytes for weight in weights if weight.dtype != ir.DataType.INT64)
+        assert serving[name] == pytest.approx(size, rel=0.005), name
+
+
+def test_training_on_the_cpu_is_planned_with_what_was_measured_and_little_more() -> None:
+    """Peak anonymous memory of LoRA on MiniLM, whole windows in batches of 16, on x86-64 Linux with glibc."""
+    spec = bench_spec("minilm", "lora", 128)
+    for checkpointing, measured in {False: 1421, True: 970}.items():
+        settings = TrainSettings(batch_size=16, gradient_checkpointing=checkpointing)
+        total = make_plan(spec, settings, "cpu").memory.total / 2**20
+        assert measured <= total <= 1.15 * measured
+
+
 def test_each_saving_saves(base: str) -> None:
     spec, settings = replace(make_spec(base), max_tokens=64), TrainSettings(batch_size=32)
     plain = make_plan(spec, settings).memory
@@ -111,6 +163,29 @@ def test_what_cannot_fit_is_refused_with_what_would(base: str) -> None:
         check_fits(spec, settings, "cpu", int((small + plan.memory.total) / 2))
     with pytest.raises(DsLoraError, match="The least that these methods need"):
         check_fits(spec, settings, "cpu", 2**20)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "here", "warned"),
+    [
+        ("cpu", "fp32", {"architecture": "x86_64"}, True),
+        ("cpu", "fp32", {"architecture": "x86_64", "amx_bf16": True}, False),
+        # Who has asked for it has been told.
+        ("cpu", "bf16", {"architecture": "x86_64"}, False),
+        # A plan for a GPU does not ask this processor.
+        ("cuda", "fp32", {"architecture": "x86_64"}, False),
+    ],
+)
+def test_advice_of_bfloat16_says_what_it_costs_a_processor_without_it(
+    device: str, precision: Any, here: dict[str, Any], warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: here)
+    spec, settings = bench_spec("minilm", "lora", 32), TrainSettings(precision=precision)
+    *_, (options, least) = alternatives(make_plan(spec, settings, device))
+    assert options.endswith("--base-precision bf16 --precision bf16")
+    with pytest.raises(DsLoraError, match=r"It fits with .* --base-precision bf16 --precision bf16: ") as refused:
+        check_fits(spec, settings, device, int(least.memory.total) + 1)
+    assert ("--precision bf16 takes many times as long here." in str(refused.value)) == warned
 
 
 def test_the_command_prints_and_refuses(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,11 +33,16 @@ from dslora.train.loop import Training
 from dslora.train.processes import Processes, resolve_device
 from dslora.train.settings import Precision, TrainSettings
 from dslora.turns import groups, ratio, take_turns
+from dslora.workers import quieten_libraries
 
 BARE = "bare PyTorch loop"
 _REFERENCE = "lora"
 # Batches before the first that counts: memory is being taken and kernels are being chosen.
 _WARM_UP = 2
+# An end of an interval is the ratio of one of the steps, and is a disturbed step's where such are half of a resample
+# more often than one time in 40. If a quarter of all steps is disturbed, that is so of 16 steps (2.7 %, binomial),
+# and of 20 no more (1.4 %).
+_FEW_STEPS = 20
 # Ids of tokens: above the special ones of a usual vocabulary, and below the end of it.
 _FIRST_ID, _LAST_ID = 1_000, 20_000
 # Tokens of a post: OLID has 40 on average, half below 33, a tenth above 70.
@@ -249,7 +254,7 @@ def measure_memory(settings: BenchSettings) -> dict[str, int]:
     peaks = {}
     for method in settings.all_methods:
         # A new process each: what the allocator has once taken it keeps.
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
+        with ProcessPoolExecutor(1, mp_context=context, initializer=quieten_libraries) as pool:
             peaks[method] = pool.submit(peak_memory, settings, method).result()
     return peaks
 
@@ -258,6 +263,16 @@ def release_memory() -> None:
     """Gives back what models took that are no longer used: what comes next, other processes too, needs it."""
     gc.collect()
     torch.cuda.empty_cache()
+
+
+def remarks(steps: int, batch_size: int) -> list[str]:
+    """What who reads the result should be told of it, a sentence each."""
+    if steps >= _FEW_STEPS:
+        return []
+    return [
+        f"Intervals from {steps} steps mean little: a few disturbed steps decide them. Take --rows "
+        f"{_FEW_STEPS * batch_size} or more, which are {_FEW_STEPS} steps of {batch_size} texts."
+    ]
 
 
 def run_bench(settings: BenchSettings, note: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
@@ -288,6 +303,7 @@ def run_bench(settings: BenchSettings, note: Callable[[str], None] = lambda text
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
         "steps": len(seconds[_REFERENCE]),
+        "remarks": remarks(len(seconds[_REFERENCE]), settings.batch_size),
         "turns": [list(names) for names in settings.groups[0]],
         "methods": {
             name: {
@@ -326,4 +342,6 @@ def table(result: dict[str, Any]) -> str:
         )
     bare = result["loopOverBare"]
     lines += ["", f"Training loop over bare loop, rows/s: {bare['ratio']:.3f} ({bare['low']:.3f}–{bare['high']:.3f})"]
+    for remark in result["remarks"]:
+        lines += ["", remark]
     return "\n".join(lines)

@@ -83,15 +83,25 @@ def _what_would_fit(plan: Plan, memory: int) -> str:
     lower = alternatives(plan)
     for options, other in lower:
         if other.memory.total <= memory:
-            return f"It fits with {options}: {size(other.memory.total)}."
+            return f"It fits with {options}: {size(other.memory.total)}.{_price(plan, other)}"
     options, smallest = min([("", plan), *lower], key=lambda each: each[1].memory.total)
     said = [f"The least that these methods need is {size(smallest.memory.total)}."]
     quantized = on_four_bits(smallest)
     if quantized is not None and quantized.memory.total <= memory:
         typed = " ".join(part for part in (f"--method {quantized.spec.method}", options) if part)
-        said.append(f"With a 4-bit base ({typed}) it would be about {size(quantized.memory.total)}.")
+        said.append(
+            f"With a 4-bit base ({typed}) it would be about {size(quantized.memory.total)}.{_price(plan, quantized)}"
+        )
     among = "more GPUs" if plan.division.sharded else "GPUs (launch/fsdp.yaml)"
     return " ".join([*said, f"Otherwise take a smaller base, more memory, or divide the weights among {among}."])
+
+
+def _price(plan: Plan, advised: Plan) -> str:
+    """What must be said beside advice, which is of this machine where it is of a CPU."""
+    cpu = torch.device("cpu")
+    if plan.device != "cpu" or plan.settings.remarks(cpu) or not advised.settings.remarks(cpu):
+        return ""
+    return " This processor has no instructions for bfloat16, so --precision bf16 takes many times as long here."
 
 
 def size(count: float) -> str:

@@ -18,7 +18,7 @@ class Counts:
     Attributes:
         total: Parameters, adapters and head included.
         trainable: Those that are trained.
-        linear: Parameters in frozen linear layers, which 4 or 8 bits can hold.
+        linear: Parameters in frozen linear layers, which a base in training can hold in 4 bits.
         embeddings: Parameters of the embedding tables, which cost memory and no arithmetic.
         layers: Transformer layers.
     """
