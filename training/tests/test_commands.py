@@ -149,9 +149,12 @@ def test_other_data_neither_calibrate_nor_publish_a_run(
     assert not (tmp_path / "bundle").exists()
     # Held out anew, most of them would be rows that the model was trained on; a test split stays what it is.
     posts.write_text("\n".join([*(lines := posts.read_text().splitlines())[:1], *sorted(lines[1:])]) + "\n")
-    for more in ([], ["--split-seed", "3"], ["--development-fraction", "0.3"]):
+    for more in ([], ["--split-seed", "3"], ["--development-fraction", "0.3"], ["--split", "all"]):
         assert main(["evaluate", str(run), *more]) == 1
         assert "rows of the training could pass for new ones" in capsys.readouterr().err
+    # Rows that another split was held out of are no finished run's.
+    assert main(["train", *options(base, posts, run), "--split-seed", "3"]) == 1
+    assert "other settings or other data" in capsys.readouterr().err
 
 
 def test_a_refused_training_leaves_the_old_run_as_it_was(

@@ -20,7 +20,7 @@ from dslora.evaluation import (
 )
 from dslora.files import write_json
 from dslora.inference import softmax
-from dslora.run_record import TrainedRun, is_own_data, shares_data
+from dslora.run_record import TrainedRun, is_own_data, is_own_split, shares_data
 
 # Rows of all splits.
 ALL: Final = "all"
@@ -73,12 +73,19 @@ def other_data(run: TrainedRun, dataset: Dataset) -> DsLoraError:
     """The error for data that are not those of the run where they have to be."""
     return DsLoraError(
         f"{dataset.name} is not what {run.folder} was trained on: its files or its development rows differ, so rows of "
-        "the training could pass for new ones. Name the same data, development fraction and split seed, or train again."
+        "the training could pass for new ones. Name the same data, development fraction and split seed, or train "
+        "again. Other data that only share the name are measured once they have another."
     )
 
 
 def calibrate(run: TrainedRun, dataset: Dataset) -> Calibration:
-    """Temperature, thresholds and distribution from the development split; kept in the run's folder."""
+    """Temperature, thresholds and distribution from the development split; kept in the run's folder.
+
+    Raises:
+        DsLoraError: The data are not the run's.
+    """
+    if not is_own_data(run, dataset):
+        raise other_data(run, dataset)
     rows = split_for(run, dataset, "development")
     labels = rows.labels
     predictions = run.predict(rows.texts)
@@ -116,10 +123,7 @@ def load_calibration(run: TrainedRun, dataset: Dataset) -> Calibration:
     """
     path = run.folder / _FILE
     if not path.is_file():
-        own = dataset if is_own_data(run, dataset) else run.data.load()
-        if not is_own_data(run, own):
-            raise other_data(run, own)
-        return calibrate(run, own)
+        return calibrate(run, dataset if is_own_data(run, dataset) else run.data.load())
     values = json.loads(path.read_text(encoding="utf-8"))
     values["thresholds"] = {use: Threshold(**threshold) for use, threshold in values["thresholds"].items()}
     return Calibration(**values)
@@ -141,16 +145,16 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str | None = None) -> Rep
         DsLoraError: The data have no such split or other labels, or rows that are asked for as new ones may be rows
             that the model was trained on.
     """
-    own = shares_data(run, dataset)
+    shared = shares_data(run, dataset)
     if split is None:
-        split = "development" if own else ("test" if "test" in dataset.splits else ALL)
-    if own and split == ALL:
+        split = "development" if shared else ("test" if "test" in dataset.splits else ALL)
+    if shared and split in ("development", ALL) and not is_own_data(run, dataset):
+        raise other_data(run, dataset)
+    if shared and split == ALL:
         raise DsLoraError(
             f"{dataset.name} is what {run.folder} was trained on, so a figure on all of its rows would say nothing. "
             f"Expected one of the splits: {', '.join(dataset.splits)}."
         )
-    if own and split == "development" and not is_own_data(run, dataset):
-        raise other_data(run, dataset)
     calibration = load_calibration(run, dataset)
     rows = split_for(run, dataset, split)
     predictions = run.predict(rows.texts, calibration.temperature)
@@ -169,5 +173,6 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str | None = None) -> Rep
         temperature=calibration.temperature,
         thresholds=calibration.thresholds,
     )
-    report.write(run.folder / _FOLDER, split if own else f"{re.sub(r'[^A-Za-z0-9-]+', '-', dataset.name)}-{split}")
+    whose = "" if is_own_split(run, dataset, split) else re.sub(r"[^\w.-]+", "-", dataset.name) + "-"
+    report.write(run.folder / _FOLDER, f"{whose}{split}")
     return report

@@ -185,7 +185,9 @@ def _decisive(record: dict[str, Any]) -> list[Any]:
     training = {name: value for name, value in record["training"].items() if name not in FREE}
     dataset = record["dataset"]
     read = [{**split, "files": checksums(split["files"])} for _, split in sorted(dataset["splits"].items())]
-    return [read, dataset["trainRows"], dataset["dropped"], record["spec"], training]
+    # Where it lies and what it is called decides nothing.
+    data = {name: value for name, value in record["data"].items() if name not in ("name", "data_dir")}
+    return [read, data, dataset["trainRows"], dataset["dropped"], record["spec"], training]
 
 
 def keep_untrained(
@@ -259,11 +261,8 @@ def data_of(record: dict[str, Any]) -> DataSettings:
 def is_own_data(run: TrainedRun, dataset: Dataset) -> bool:
     """Whether a data set is the one that a run was trained on, with the same development rows."""
     held_out = json.loads((run.folder / SPLIT_FILE).read_text(encoding="utf-8"))
-    recorded = run.record["dataset"]["splits"]
-    files = files_of(dataset)
     return held_out["idsSha256"] == dataset.splits["development"].ids_sha256() and all(
-        name in recorded and checksums(recorded[name]["files"]) == checksums(files[name])
-        for name in ("train", "development")
+        is_own_split(run, dataset, name) for name in ("train", "development")
     )
 
 
@@ -276,7 +275,18 @@ def shares_data(run: TrainedRun, dataset: Dataset) -> bool:
     recorded = run.record["dataset"]
     known = {file["sha256"] for split in recorded["splits"].values() for file in split["files"]}
     files = {file.sha256 for split in dataset.splits.values() for file in split.files}
-    return recorded["name"] == dataset.name or not known.isdisjoint(files)
+    return _known_as(recorded["name"]) == _known_as(dataset.name) or not known.isdisjoint(files)
+
+
+def is_own_split(run: TrainedRun, dataset: Dataset, split: str) -> bool:
+    """Whether a split has the files that the run has recorded for it."""
+    recorded = run.record["dataset"]["splits"]
+    return split in recorded and checksums(recorded[split]["files"]) == checksums(files_of(dataset)[split])
+
+
+def _known_as(name: str) -> str:
+    """A data set of the Hub without configuration and revision: others have many of the same rows."""
+    return name.partition("@")[0].partition(":")[0]
 
 
 def library_versions() -> dict[str, str]:

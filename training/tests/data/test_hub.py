@@ -104,6 +104,10 @@ def test_a_new_commit_with_the_same_rows_is_the_same_data(
     write(hub / "posts", "train", 64, ["fine", "toxic"])
     assert main(["train", *given]) == 1
     assert "other settings or other data" in capsys.readouterr().err
+    # Most of its rows were trained on, whatever its commit is called.
+    for name in ("hub:posts", "hub:posts@v2"):
+        assert main(["evaluate", str(run), "--data", name]) == 1
+        assert "could pass for new ones" in capsys.readouterr().err
 
 
 def test_rows_without_a_label_are_left_out_and_counted(hub: Path) -> None:

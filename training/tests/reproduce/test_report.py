@@ -23,7 +23,7 @@ from dslora.reproduce.results import Results, pack
 from dslora.reproduce.rows import gather
 from dslora.reproduce.sections import comparison, examples
 from dslora.reproduce.statement import compared, gate_worth, points
-from dslora.reproduce.study import Study
+from dslora.reproduce.study import Study, joined, remember
 from reproduction_data import write_splits
 from test_commands import write_posts
 
@@ -324,7 +324,7 @@ def test_own_data_and_base_get_a_page_of_their_own(
     assert f"Base model {base}; at most 4,000 training rows, at most 4 epochs, precision bf16" in page
     for absent in ("Table 1", "Figure", "OLID, MiniLM", "models are 300 times larger", "## Not run\n"):
         assert absent not in page, absent
-    assert f"dslora reproduce table3 table8 --preset tiny --base {base} --data {data} --out {out} --seeds 3" in page
+    assert f"dslora reproduce table3 table8 --preset tiny --base {base} --data {data} --out {out}\n" in page
 
 
 def test_a_folder_of_ones_own_remembers_its_question(
@@ -369,14 +369,53 @@ def test_a_folder_of_ones_own_remembers_its_question(
     assert (out / "README.md").read_text() == both
 
 
+def test_a_question_without_an_answer_yet_may_be_put_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, data = tmp_path / "out", write_splits(tmp_path / "toy")
+    base = make_base(tmp_path / "base")
+    drain: Any = lambda *arguments: (_ for _ in ()).throw(DsLoraError("Stopped."))  # noqa: E731
+    monkeypatch.setattr("dslora.reproduce.reproduction.drain_in_processes", drain)
+    given = ["reproduce", "table8", "--preset", "tiny", "--data", data, "--out", str(out), "--base"]
+    assert main([*given, str(tmp_path / "bose")]) == 1
+    assert "could not be loaded" in capsys.readouterr().err
+    assert not out.exists()
+    # Broken off before the first result, and then with another precision.
+    assert main([*given, base]) == 1
+    assert main([*given, base, "--precision", "fp32"]) == 1
+    assert capsys.readouterr().err.count("Stopped.") == 2
+    assert '"precision": "fp32"' in (out / "study.json").read_text()
+
+
+def test_two_commands_for_one_folder_keep_each_others_tables(tmp_path: Path) -> None:
+    one = Study("tiny", precision="fp32", names=("table8",))
+    other = Study("tiny", precision="fp32", names=("table3",))
+    assert remember(tmp_path, one) == one
+    assert remember(tmp_path, other).names == ("table3", "table8")
+    assert remember(tmp_path, one).names == ("table3", "table8")
+    assert joined(tmp_path, Study("tiny"), has_results=True).names == ("table3", "table8")
+
+
+@pytest.mark.parametrize("name", ["table5", "table8"])
+def test_a_table_of_refusals_says_why(name: str, tmp_path: Path) -> None:
+    results, experiment = Results(tmp_path / RESULTS), EXPERIMENTS[name]
+    for variant in experiment.rows(TINY):
+        cell = make_cell(TINY, TINY.bases[0], experiment.data[0], variant, 0)
+        ours = variant.label == "DS-LoRA"
+        made = {"refused": "No such module."} if ours else result(0, 0.6, False, ("normal", "offensive", "hatespeech"))
+        results.save(cell, made)
+    write_report(tmp_path, results, [TINY], [experiment])
+    assert "- DS-LoRA: not run: No such module." in (tmp_path / "README.md").read_text()
+
+
 def test_a_page_with_figures_is_not_replaced_by_one_without(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_report(out, Results(out / RESULTS), [TINY])
     before = (out / "README.md").read_text()
-    with pytest.raises(DsLoraError, match="has no results of dslora reproduce"):
+    with pytest.raises(DsLoraError, match="has no results that `dslora reproduce report --preset tiny` looks for"):
         write_report(out, Results(out / RESULTS), [PRESETS["small"]])
     assert (out / "README.md").read_text() == before
     assert main(["reproduce", "table3", "--preset", "tiny", "--precision", "fp32", "--out", str(out)]) == 1
-    assert "holds results for the paper's own bases and data" in capsys.readouterr().err
+    assert "they are of the paper's own bases and data" in capsys.readouterr().err
 
 
 def test_what_a_small_development_split_cannot_say_is_said(out: Path) -> None:

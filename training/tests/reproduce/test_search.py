@@ -161,7 +161,14 @@ def test_one_command_goes_from_candidates_to_fresh_seeds(tmp_path: Path, monkeyp
     monkeypatch.setattr(reproduction, "drain_in_processes", drain)
     out = tmp_path / "out"
     reproduction.reproduce(
-        [SEARCH], TINY, study=Study("tiny"), seeds=4, cells=tmp_path / "cells", out=out, data_dir=None, workers=1
+        [SEARCH],
+        TINY,
+        study=Study("tiny", precision="bf16", names=("search",)),
+        seeds=4,
+        cells=tmp_path / "cells",
+        out=out,
+        data_dir=None,
+        workers=1,
     )
     fresh_seeds = sorted([*range(FRESH, FRESH + 4)] * 2)
     assert waves == [[0] * 22, [1] * 8, [2] * 3, [3] * 3, fresh_seeds]

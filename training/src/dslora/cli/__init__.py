@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_CommandParser)
     for name, purpose in COMMANDS.items():
-        commands.add_parser(name, help=purpose)
+        commands.add_parser(name, help=purpose, allow_abbrev=False)
     return parser
 
 

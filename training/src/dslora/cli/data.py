@@ -10,7 +10,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(
         dest="action", required=True, metavar="ACTION", parser_class=argparse.ArgumentParser
     )
-    check = actions.add_parser("check", help="counts, classes, repeated texts, lengths, and what is left out and why")
+    purpose = "counts, classes, repeated texts, lengths, and what is left out and why"
+    check = actions.add_parser("check", help=purpose, allow_abbrev=False)
     add_data(check)
     add_reading(check)
     check.add_argument("--json", action="store_true", help="print JSON instead of tables")

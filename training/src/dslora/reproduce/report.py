@@ -108,8 +108,8 @@ def render(
             absent.append(preset.name)
     if len(absent) == len(presets):
         raise DsLoraError(
-            f"{results.folder} has no results of {study.command(study.names or ('…',), out)}, so there is nothing to "
-            "report. Give the command with the options that they were computed with."
+            f"{results.folder} has no results that `{study.command(study.names or ('report',), out)}` looks for, so "
+            "there is nothing to report. Give the command with the options that they were computed with."
         )
     if absent:
         lines += ["## Not run", "", f"With these presets nothing has been run: {', '.join(absent)}."]
@@ -119,11 +119,12 @@ def render(
 def _head(out: Path, study: Study) -> list[str]:
     """Title and commands."""
     about = study if study.is_own else replace(PAPER, names=("table3",))
-    compute, write = f"{about.command(about.names, out)} --seeds 3", about.command(["report"], out)
+    compute, write = about.command(about.names, out), about.command(["report"], out)
     does = "computes what is missing, then writes this page", "writes this page alone"
     if study.is_own:
         lines = [f"    {compute}", f"    {write}", "", f"The first line {does[0]}; the second {does[1]}."]
     else:
+        compute += " --seeds 3"
         lines = [f"    {compute:<50}   {does[0]}", f"    {write:<50}   {does[1]}"]
     return [f"# {about.title}", "", _HEAD, *lines, ""]
 
@@ -206,11 +207,9 @@ def _experiment(
         yield from (f"Unfinished: {len(rows)} of {wanted} rows have been run.", "")
     name = _name(experiment, preset, base, data)
     title = f"{title_of(data)}, {base.rpartition('/')[2]}"
-    if experiment.kind == "gates":
-        yield from sections.gates(rows)
-        return
-    if experiment.kind == "examples":
-        yield from sections.examples(rows)
+    if experiment.kind in ("gates", "examples"):
+        shown = sections.gates(rows) if experiment.kind == "gates" else sections.examples(rows)
+        yield from shown or sections.refusals(rows)
         return
     draw = {"comparison": plots.differences, "ranks": plots.ranks, "strengths": plots.strengths}[experiment.kind]
     yield from _figure(draw(rows, title), experiment.title, name, figures)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from dslora.bases import load_tokenizer, resolve_base
 from dslora.errors import DsLoraError
 from dslora.reproduce.cell import Cell
 from dslora.reproduce.cost import measure_cost
@@ -51,11 +52,13 @@ def reproduce(
 
     results = Results(out / RESULTS)
     presets = [preset] if study.is_own else list({**PRESETS, preset.name: preset}.values())
-    if experiments:
+    if experiments and study.is_own:
+        # Nothing is written of what cannot be read.
+        for base in preset.bases:
+            load_tokenizer(resolve_base(base))
         if study.data:
-            # Nothing is written for data that cannot be read.
             loaded(study.data, data_dir)
-        remember(out, study)
+        study = remember(out, study)
     for experiment in experiments:
         if experiment.kind == "cost":
             measure_cost(out, preset)
@@ -68,6 +71,8 @@ def reproduce(
             done |= {cell.key for cell in wave}
         if experiment.kind == "strengths":
             measure_gain(out, preset, experiment, results, cells)
+        # Another command may have asked more of the folder meanwhile.
+        study = remember(out, study)
         write_report(out, results, presets, study.shown, study)
         print(f"{experiment.title}, preset {preset.name}: {len(done)} cells, report in {out}")
     if not experiments:

@@ -25,7 +25,7 @@ def comparison(rows: Sequence[Row], data: str) -> list[str]:
     """A table of methods beside the paper's figures, the differences from LoRA, and what they say."""
     measured_rows = [row for row in rows if row.by_seed]
     if not measured_rows:
-        return bullets([f"{row.label}: not run: {row.refused}" for row in rows])
+        return refusals(rows)
     labels = measured_rows[0].any["labels"]
     head = ["method", "paper", "macro-F1", "less LoRA", "detectable", *(f"F1 {label}" for label in labels)]
     if data == "germeval2018":
@@ -71,9 +71,17 @@ def comparison(rows: Sequence[Row], data: str) -> list[str]:
         note += " ¹ not in the paper's table."
     if any(len(row.by_seed) == 1 for row in measured_rows):
         note += " Of rows with one seed, intervals cover texts alone."
-    refused = [f"{row.label}: not run: {row.refused}" for row in rows if not row.by_seed]
     sentences += _never_answered(measured_rows)
-    return [note, "", *table(head, lines), *bullets(sentences + refused), *_gates_of(measured_rows)]
+    return [note, "", *table(head, lines), *bullets(sentences + _refused(rows)), *_gates_of(measured_rows)]
+
+
+def refusals(rows: Sequence[Row]) -> list[str]:
+    """Rows that could not be run, and why."""
+    return bullets(_refused(rows))
+
+
+def _refused(rows: Sequence[Row]) -> list[str]:
+    return [f"{row.label}: not run: {row.refused}" for row in rows if not row.by_seed]
 
 
 def _never_answered(rows: Sequence[Row]) -> list[str]:

@@ -45,12 +45,24 @@ def title_of(source: str) -> str:
     return name if name.startswith(PREFIX) else Path(name).name
 
 
-def is_same(source: str | None, other: str | None) -> bool:
-    """Whether two strings mean the same data, by whatever path."""
-    if source is None or other is None or source == other:
-        return source == other
-    one, two = settings_of(source), settings_of(other)
-    return replace(one, name="") == replace(two, name="") and Path(one.name).resolve() == Path(two.name).resolve()
+def place_of(source: str) -> str | None:
+    """The whole path of data in files; None of others."""
+    path = Path(settings_of(source).name)
+    return str(path.resolve()) if path.exists() else None
+
+
+def is_same(source: str | None, known: str | None, place: str | None) -> bool:
+    """Whether two strings mean the same data, by whatever path.
+
+    Args:
+        source: As it is given now.
+        known: As it was given, in some folder.
+        place: What :func:`place_of` said of it there.
+    """
+    if source is None or known is None or source == known:
+        return source == known
+    one, other = settings_of(source), settings_of(known)
+    return replace(one, name="") == replace(other, name="") and place is not None and place_of(source) == place
 
 
 def settings_of(source: str, data_dir: str | None = None) -> DataSettings:

@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from filelock import FileLock
+
 from dslora.errors import DsLoraError
 from dslora.files import write_json
 from dslora.reproduce.experiments import EXPERIMENTS, Experiment, find_experiments
 from dslora.reproduce.presets import Preset
-from dslora.reproduce.source import is_same, options_of, title_of
+from dslora.reproduce.source import is_same, options_of, place_of, title_of
 
 _FILE: Final = "study.json"
 # Titles without the paper's data in them.
@@ -113,29 +115,62 @@ def joined(out: Path, asked: Study, *, has_results: bool) -> Study:
     Raises:
         DsLoraError: The folder is about something else.
     """
-    file = out / _FILE
-    if not file.is_file():
+    found = _read(out)
+    if found is None:
         if asked.is_own and has_results:
             raise DsLoraError(
-                f"{out} holds results for the paper's own bases and data. Name another --out for --base, --data or "
-                "--precision."
+                f"{out} holds results, and no {_FILE} that says of what: they are of the paper's own bases and data, "
+                "or of an earlier version. Name another --out for --base, --data or --precision."
             )
         return asked
-    values = json.loads(file.read_text(encoding="utf-8"))
-    known = Study(**{**values, "names": tuple(values["names"])})
+    known, place = found
     for name in ("preset", "base", "precision", "data"):
         wanted, there = getattr(asked, name), getattr(known, name)
-        same = is_same(wanted, there) if name == "data" else wanted == there
+        same = {"data": is_same(wanted, there, place), "base": _is_same_base(wanted, there)}.get(name, wanted == there)
         if not same and (asked.names or wanted is not None):
+            if asked.names and not has_results:
+                # Asked with an option mistyped, say, and broken off: nothing is lost.
+                return asked
             raise DsLoraError(
                 f"{out} holds the report of another question: {known.command(known.names, out)}. Give --{name} as "
                 "there, or name another --out."
             )
-    names = tuple(name for name in EXPERIMENTS if name in (*known.names, *asked.names))
-    return replace(known, names=names)
+    return _together(known, asked)
 
 
-def remember(out: Path, study: Study) -> None:
-    """Writes what a folder of one's own is about, before anything is computed for it."""
-    if study.is_own:
-        write_json(out / _FILE, asdict(study))
+def remember(out: Path, study: Study) -> Study:
+    """Writes what a folder of one's own is about, before anything is computed for it.
+
+    Returns:
+        The study with the tables and figures that other commands have asked of the folder meanwhile.
+    """
+    if not study.is_own:
+        return study
+    out.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / f".{_FILE}.lock"):
+        found = _read(out)
+        if found is not None and replace(found[0], names=()) == replace(study, names=()):
+            study = _together(found[0], study)
+        place = place_of(study.data) if study.data else None
+        write_json(out / _FILE, {**asdict(study), "place": place})
+    return study
+
+
+def _read(out: Path) -> tuple[Study, str | None] | None:
+    """The folder's study, and where its data lay."""
+    file = out / _FILE
+    if not file.is_file():
+        return None
+    values = json.loads(file.read_text(encoding="utf-8"))
+    place = values.pop("place")
+    return Study(**{**values, "names": tuple(values["names"])}), place
+
+
+def _together(one: Study, other: Study) -> Study:
+    return replace(one, names=tuple(name for name in EXPERIMENTS if name in (*one.names, *other.names)))
+
+
+def _is_same_base(one: str | None, other: str | None) -> bool:
+    return one == other or (
+        one is not None and other is not None and Path(one).exists() and Path(one).resolve() == Path(other).resolve()
+    )
