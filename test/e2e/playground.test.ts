@@ -67,6 +67,8 @@ describe('the playground', { skip }, () => {
   /** Ends a test: nothing wrong happened, nothing serious is inaccessible, nothing is cut off at the side. */
   async function close(page: Page): Promise<void> {
     assert.deepEqual(offences, []);
+    // What is asked anew is dimmed until its answer is there.
+    await page.locator('[data-slot][aria-busy]').first().waitFor({ state: 'detached' });
     // Into a world of its own: the page's policy forbids code from elsewhere, also ours.
     const session = await page.context().newCDPSession(page);
     const { frameTree } = await session.send('Page.getFrameTree');
