@@ -230,10 +230,14 @@ def checksums(files: Sequence[Mapping[str, Any]]) -> list[str]:
     return [file["sha256"] for file in files]
 
 
+def contents(dataset: Dataset) -> dict[str, list[str]]:
+    """Checksums of a data set's files, by split."""
+    return {name: checksums(files) for name, files in files_of(dataset).items()}
+
+
 def data_key(dataset: Dataset, data: DataSettings) -> str:
     """Tells apart what is trained on and how it is read; not where it lies or what it is called."""
-    held = {name: checksums(files) for name, files in files_of(dataset).items()}
-    return json.dumps([held, asdict(replace(data, name="", data_dir=None))], sort_keys=True)
+    return json.dumps([contents(dataset), asdict(replace(data, name="", data_dir=None))], sort_keys=True)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -281,7 +285,7 @@ def shares_data(run: TrainedRun, dataset: Dataset) -> bool:
 def is_own_split(run: TrainedRun, dataset: Dataset, split: str) -> bool:
     """Whether a split has the files that the run has recorded for it."""
     recorded = run.record["dataset"]["splits"]
-    return split in recorded and checksums(recorded[split]["files"]) == checksums(files_of(dataset)[split])
+    return split in recorded and checksums(recorded[split]["files"]) == contents(dataset)[split]
 
 
 def _known_as(name: str) -> str:

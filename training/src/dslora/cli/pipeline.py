@@ -19,8 +19,10 @@ def _pipeline(arguments: argparse.Namespace) -> None:
     from dslora.export.session import check_provider
     from dslora.folder import check_target
     from dslora.ngrams import NAME as NGRAMS
+    from dslora.options import settings_from
     from dslora.publish import check_provable
     from dslora.run import load_run
+    from dslora.train import TrainSettings
     from dslora.train.processes import resolve_device
 
     if arguments.method == NGRAMS:
@@ -37,7 +39,7 @@ def _pipeline(arguments: argparse.Namespace) -> None:
     check_provable(dataset)
     train.run(arguments)
     run = load_run(arguments.out)
-    run.classifier.to(resolve_device(arguments.device or "auto"))
+    run.classifier.to(resolve_device(settings_from(arguments, TrainSettings).device))
     calibrate(run, dataset)
     for split in arguments.splits:
         if split in dataset.splits:

@@ -96,11 +96,12 @@ def _prepare(arguments: argparse.Namespace) -> "tuple[Sweep, Dataset]":
         )
     method.check_machine()
     device = resolve_device(settings_from(arguments, TrainSettings).device)
-    space = parse_space(arguments.search) if arguments.search else _not_given(arguments, default_space(method))
+    given = _given(arguments)
+    space = parse_space(arguments.search) if arguments.search else _not_given(given, method.name, default_space(method))
     for name, what in space.items():
         for value in what.values if isinstance(what, Choices) else what.ends:
             _check_value(arguments, space, name, value)
-    _refuse_given(arguments, space)
+    _refuse_given(given, space)
     data = data_settings(arguments)
     dataset = without_test(data.load())
     _check_fits(arguments, space, dataset, device)
@@ -112,42 +113,42 @@ def _prepare(arguments: argparse.Namespace) -> "tuple[Sweep, Dataset]":
     return sweep, dataset
 
 
-def _not_given(arguments: argparse.Namespace, space: "dict[str, Any]") -> "dict[str, Any]":
+def _given(arguments: argparse.Namespace) -> set[str]:
+    """Options of training that have another value than by default."""
+    parser = argparse.ArgumentParser()
+    add_training(parser)
+    defaults = vars(parser.parse_args(["--out", ""]))
+    return {name.replace("_", "-") for name, default in defaults.items() if getattr(arguments, name) != default}
+
+
+def _not_given(given: set[str], method: str, space: "dict[str, Any]") -> "dict[str, Any]":
     """What is searched by itself, less the options that were given a value.
 
     Raises:
         DsLoraError: Nothing is left.
     """
-    left = {name: what for name, what in space.items() if not _is_given(arguments, name)}
+    left = {name: what for name, what in space.items() if name not in given}
     if not left:
         raise DsLoraError(
-            f"All that a sweep of {arguments.method} searches by itself is given: "
+            f"All that a sweep of {method} searches by itself is given: "
             f"{', '.join(f'--{name}' for name in space)}. Leave some of these out, or name others with --search."
         )
     return left
 
 
-def _refuse_given(arguments: argparse.Namespace, space: "Space") -> None:
+def _refuse_given(given: set[str], space: "Space") -> None:
     """Refuses what would be without effect.
 
     Raises:
         DsLoraError: An option is searched, and given too.
     """
     # The seed is also that of the search.
-    both = [name for name in space if name != "seed" and _is_given(arguments, name)]
+    both = [name for name in space if name != "seed" and name in given]
     if both:
         raise DsLoraError(
             f"{', '.join(f'--{name}' for name in both)}: given, and searched by --search too, so that what is given "
             "would be without effect. Expected one of both. Leave the option out, or take it out of --search."
         )
-
-
-def _is_given(arguments: argparse.Namespace, name: str) -> bool:
-    """Whether an option of training has another value than by default."""
-    parser = argparse.ArgumentParser()
-    add_training(parser)
-    destination = name.replace("-", "_")
-    return bool(getattr(arguments, destination, None) != parser.get_default(destination))
 
 
 def _check_value(arguments: argparse.Namespace, space: "Space", name: str, value: Any) -> None:

@@ -17,7 +17,7 @@ from dslora.reproduce.identity import identity_swaps
 from dslora.reproduce.results import pack
 from dslora.reproduce.transfer import language_of, transfer
 from dslora.run import Run
-from dslora.run_record import TrainedRun
+from dslora.run_record import TrainedRun, contents
 from dslora.sparsity import ModuleSparsity, measure_sparsity
 from dslora.train.loop import resolve_device
 
@@ -60,7 +60,7 @@ def measure_run(run: TrainedRun, dataset: Dataset, cell: Cell, data_dir: str | N
     measured: dict[str, Any] = {
         "labels": list(dataset.labels),
         "positiveLabels": list(dataset.positive_labels),
-        "files": {name: [file.sha256 for file in split.files] for name, split in dataset.splits.items()},
+        "files": contents(dataset),
         "trainRows": run.record["dataset"]["trainRows"],
         "parameters": result["parameters"],
         "epochs": result["epochs"],

@@ -23,7 +23,7 @@ from dslora.reproduce.results import Results, claimed
 from dslora.reproduce.source import settings_of
 from dslora.reproduce.transfer import loaded
 from dslora.run import train_run
-from dslora.run_record import RUN_FILE, checksums, files_of, read_record
+from dslora.run_record import RUN_FILE, checksums, contents, read_record
 from dslora.train.checkpoint import FILE as CHECKPOINT
 from dslora.train.processes import resolve_device
 from dslora.workers import run_workers
@@ -46,8 +46,7 @@ def compute(cell: Cell, folder: Path, data_dir: str | None, sharing: int = 1) ->
         TooManyWorkersError: It is too small for so many processes.
     """
     dataset = loaded(cell.data, data_dir)
-    held = {name: checksums(files) for name, files in files_of(dataset).items()}
-    if (folder / RUN_FILE).is_file() and _trained_on(folder) != held:
+    if (folder / RUN_FILE).is_file() and _trained_on(folder) != contents(dataset):
         shutil.rmtree(folder)
     if not (folder / RUN_FILE).is_file():
         try:
@@ -130,8 +129,7 @@ def drain(
     """
     since = time.time() if since is None else since
     for data in dict.fromkeys(cell.data for cell in cells):
-        splits = loaded(data, data_dir).splits
-        results.check_data(data, {name: [file.sha256 for file in split.files] for name, split in splits.items()})
+        results.check_data(data, contents(loaded(data, data_dir)))
     # Besides what files say: their times may be another machine's.
     refused: set[str] = set()
 
